@@ -1,0 +1,172 @@
+"""The `microdose` command: arguments in, exit code out (0 done, 1 failed, 2 usage)."""
+
+import argparse
+import logging
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter
+
+from microdose.errors import MicrodoseError
+from microdose.resources import DoseChoice
+from microdose_client import commands
+from microdose_client.client import DEFAULT_SERVER
+from microdose_client.progress import reporter
+
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+
+EXAMPLE = """example:
+  microdose push holiday/ --name Holiday --wait
+  microdose pull 01jd3q8v6m4x2z7k9w5t0r1yhc -o decoded/
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="microdose",
+        description="Push pictures to a Microdose server, pull them back decoded.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add in (_add_push, _add_pull, _add_info, _add_export, _add_decode, _add_jobs, _add_cancel):
+        add(verbs)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; prints its result to stdout, progress and errors to stderr."""
+    logging.basicConfig(level=logging.WARNING, format="microdose: %(message)s")
+    try:
+        args = build_parser().parse_args(argv)
+    except SystemExit as stop:  # argparse has printed help (0) or what is wrong (2)
+        return int(stop.code or 0)
+    run: commands.Command = args.run
+    try:
+        with reporter(quiet=args.json) as report:
+            outcome = run(args, report)
+    except MicrodoseError as error:
+        notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+        print(f"microdose: {' '.join(str(error).split())}{notes}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("microdose: interrupted", file=sys.stderr)
+        return 1
+    if args.json:
+        print(TypeAdapter(object).dump_json(outcome.value, indent=2).decode())
+    else:
+        print(outcome.text)
+    return 0
+
+
+def _add_push(verbs: "Verbs") -> None:
+    verb = _verb(
+        verbs, "push", commands.run_push, "send pictures and publish them", "push a.png b.png --wait"
+    )
+    verb.add_argument(
+        "paths", nargs="+", type=Path, metavar="PATH", help="pictures, folders, a clip or a zip"
+    )
+    verb.add_argument("--name", help="a name to show for the sequence")
+    verb.add_argument("--dose", type=DoseChoice, choices=list(DoseChoice), default=DoseChoice.AUTO)
+    verb.add_argument("--lmbda", type=_positive, metavar="X", help="weight of bits against distortion")
+    verb.add_argument("--resume", metavar="SEQ", help="go on with an interrupted push into this sequence")
+    verb.add_argument("--wait", action="store_true", help="stay until the sequence is published")
+    _add_connection(verb, redis=False)
+
+
+def _add_pull(verbs: "Verbs") -> None:
+    verb = _verb(verbs, "pull", commands.run_pull, "decode a sequence into PNG files", "pull SEQ -o decoded/")
+    verb.add_argument("sequence", metavar="SEQ")
+    verb.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+    _add_connection(verb)
+
+
+def _add_info(verbs: "Verbs") -> None:
+    verb = _verb(verbs, "info", commands.run_info, "describe a sequence or file", "info holiday.mds --json")
+    verb.add_argument("subject", metavar="SEQ|FILE")
+    _add_connection(verb)
+
+
+def _add_export(verbs: "Verbs") -> None:
+    verb = _verb(
+        verbs, "export", commands.run_export, "make a sequence one file", "export SEQ -o holiday.mds"
+    )
+    verb.add_argument("sequence", metavar="SEQ")
+    verb.add_argument("-o", "--out", type=Path, required=True, metavar="FILE.mds")
+    _add_connection(verb)
+
+
+def _add_decode(verbs: "Verbs") -> None:
+    verb = _verb(verbs, "decode", commands.run_decode, "decode an .mds file", "decode holiday.mds -o out/")
+    verb.add_argument("file", type=Path, metavar="FILE.mds")
+    verb.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+
+
+def _add_jobs(verbs: "Verbs") -> None:
+    verb = _verb(verbs, "jobs", commands.run_jobs, "list the newest jobs", "jobs --limit 5")
+    verb.add_argument("--limit", type=_count, default=20, metavar="N", help="how many (default %(default)s)")
+    _add_connection(verb, redis=False)
+
+
+def _add_cancel(verbs: "Verbs") -> None:
+    verb = _verb(verbs, "cancel", commands.run_cancel, "stop a job", "cancel 01jd3q8v6m4x2z7k9w5t0r1yhc")
+    verb.add_argument("job", metavar="JOB")
+    _add_connection(verb, redis=False)
+
+
+def _verb(
+    verbs: "Verbs", name: str, run: commands.Command, help: str, example: str
+) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(
+        name,
+        help=help,
+        description=f"{help[0].upper()}{help[1:]}.",
+        epilog=f"example:\n  microdose {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.add_argument("--json", action="store_true", help="print the result as JSON, and no progress")
+    verb.set_defaults(run=run)
+    return verb
+
+
+def _add_connection(verb: argparse.ArgumentParser, redis: bool = True) -> None:
+    """Where to connect; without --server and --redis (where it makes sense), to the server's usual place."""
+    env = os.environ.get
+    verb.add_argument(
+        "--server",
+        metavar="URL",
+        default=env("MICRODOSE_SERVER"),
+        help=f"or $MICRODOSE_SERVER ({DEFAULT_SERVER})",
+    )
+    verb.add_argument(
+        "--key", default=env("MICRODOSE_KEY"), help="API key; better in $MICRODOSE_KEY, where nobody sees it"
+    )
+    if redis:
+        verb.add_argument(
+            "--redis",
+            metavar="URL",
+            default=env("MICRODOSE_REDIS"),
+            help="read from this Redis; or $MICRODOSE_REDIS",
+        )
+    else:
+        verb.set_defaults(redis=None)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value

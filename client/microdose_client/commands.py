@@ -1,0 +1,157 @@
+"""The commands of `microdose`: parsed arguments in, an outcome out. No printing here, no argument syntax.
+
+Each `run_…` raises the errors of `microdose.errors`; the caller turns them into one line and an exit code.
+"""
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from microdose.errors import Unavailable
+from microdose.manifest import ByteCounts
+from microdose.problem import ProblemError, make_problem
+from microdose.resources import Job, JobState
+from microdose_client.client import Client
+from microdose_client.offline import decode_file, file_info
+from microdose_client.progress import Report
+from microdose_client.results import Info, Pulled
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command has to say: `value` (pydantic can serialise it) for machines, `text` for people."""
+
+    value: object
+    text: str
+
+
+Command = Callable[[Namespace, Report], Outcome]
+
+
+def _client(args: Namespace) -> Client:
+    return Client(args.server, redis=args.redis, key=args.key)
+
+
+def run_push(args: Namespace, report: Report) -> Outcome:
+    """Send pictures; with --wait, stay until they are published, and fail if they are not."""
+    with _client(args) as client:
+        job = client.push(
+            args.paths,
+            name=args.name,
+            dose=args.dose,
+            lmbda=args.lmbda,
+            resume=args.resume,
+            progress=report,
+        )
+        if not args.wait:
+            return Outcome(job, f"sequence {job.sequence} is queued as job {job.id}")
+        job = _ended(client, job, report)
+        sequence = client.sequence(job.sequence)
+    if sequence.results is None:
+        return Outcome(sequence, f"sequence {job.sequence} is published")
+    done = sequence.results
+    sums = _bytes(done.bytes, done.bpp_total)
+    return Outcome(sequence, f"sequence {job.sequence} is published: {done.pictures} pictures, {sums}")
+
+
+def run_pull(args: Namespace, report: Report) -> Outcome:
+    """Decode a published sequence into a directory."""
+    with _client(args) as client:
+        pulled = client.pull(args.sequence, args.out, progress=report)
+    return Outcome(pulled, _pulled(pulled, args.out))
+
+
+def run_decode(args: Namespace, report: Report) -> Outcome:
+    """Decode an .mds file into a directory."""
+    pulled = decode_file(args.file, args.out, progress=report)
+    return Outcome(pulled, _pulled(pulled, args.out))
+
+
+def run_info(args: Namespace, report: Report) -> Outcome:
+    """Describe a published sequence or an .mds file."""
+    path = Path(args.subject)
+    if path.suffix == ".mds" or path.is_file():
+        info = file_info(path)
+    else:
+        with _client(args) as client:
+            info = client.info(args.subject)
+    return Outcome(info, _info(info))
+
+
+def run_export(args: Namespace, report: Report) -> Outcome:
+    """Put a published sequence into one file."""
+    with _client(args) as client:
+        size = client.export(args.sequence, args.out, progress=report)
+    return Outcome({"file": args.out, "bytes": size}, f"wrote {args.out}, {size} bytes")
+
+
+def run_jobs(args: Namespace, report: Report) -> Outcome:
+    """List the newest jobs."""
+    with _client(args) as client:
+        jobs = list(islice(client.jobs(), args.limit))
+    return Outcome(jobs, "\n".join(map(_job, jobs)) or "no jobs")
+
+
+def run_cancel(args: Namespace, report: Report) -> Outcome:
+    """Ask for a job to be stopped."""
+    with _client(args) as client:
+        job = client.cancel(args.job)
+    return Outcome(job, _job(job))
+
+
+def _ended(client: Client, job: Job, report: Report) -> Job:
+    """The job once it has succeeded. Raises what else became of it."""
+    try:
+        job = client.wait(job.id, progress=report)
+    except Unavailable as error:
+        error.add_note(f"job {job.id} goes on without us")
+        raise
+    if job.state is not JobState.SUCCEEDED:
+        slug = "job-cancelled" if job.state is JobState.CANCELLED else "internal"
+        raise ProblemError(job.error or make_problem(slug, f"job {job.id} ended as {job.state}"))
+    return job
+
+
+def _job(job: Job) -> str:
+    progress = f" {job.phase or ''} {job.step}/{job.steps}" if job.state is JobState.RUNNING else ""
+    reason = f" ({job.error.detail or job.error.title})" if job.error else ""
+    return f"{job.id} {job.state}{progress}{reason}  sequence {job.sequence}  {job.created:%Y-%m-%d %H:%M:%S}"
+
+
+def _bytes(counts: ByteCounts, bpp: float) -> str:
+    return (
+        f"{counts.total} bytes (latents {counts.latents}, dose {counts.dose}, headers {counts.headers}), "
+        f"{bpp:.4f} bpp with everything counted"
+    )
+
+
+def _pulled(pulled: Pulled, out: Path) -> str:
+    info = pulled.info
+    count = max(info.pictures, 1)
+    split = ", ".join(
+        f"{stage} {total / count:.1f}"
+        for stage, total in (
+            ("entropy", pulled.entropy_ms),
+            ("hyper", pulled.hyper_ms),
+            ("synthesis", pulled.synthesis_ms),
+        )
+    )
+    return (
+        f"{info.pictures} pictures in {out}, {_bytes(info.bytes, info.bpp_total)}\n"
+        f"{pulled.seconds:.1f} s in all; decoding one picture takes {split} ms"
+    )
+
+
+def _info(info: Info) -> str:
+    rows = {
+        "sequence": info.sequence,
+        "name": info.name or "-",
+        "version": f"{info.version}{'' if info.ended else ' (still open)'}",
+        "pictures": f"{info.pictures} ({info.pixels} pixels)",
+        "doses": ", ".join(info.doses) or "-",
+        "bytes": _bytes(info.bytes, info.bpp_total),
+        "base": f"{info.bytes.base} bytes, fetched once for all sequences of its teacher",
+    }
+    return "\n".join(f"{label:<9} {text}" for label, text in rows.items())

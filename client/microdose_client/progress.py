@@ -1,0 +1,78 @@
+"""Showing long work: a bar on a terminal, plain lines in a pipe, nothing when a machine reads.
+
+The library reports `Step`s to any callable; only this module knows about rich.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TextIO
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a piece of work stands: `done` of `total` units of `phase`, with an optional short remark."""
+
+    phase: str
+    done: int
+    total: int
+    note: str = ""
+
+
+Report = Callable[[Step], None]
+
+
+def silent(step: Step) -> None:
+    """Report to nobody."""
+
+
+class Lines:
+    """Plain lines for pipes and logs: one at the start of a phase, then one for each tenth, never more."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._last: tuple[str, int] | None = None
+
+    def __call__(self, step: Step) -> None:
+        mark = (step.phase, 10 * step.done // max(step.total, 1))
+        if mark != self._last:
+            self._last = mark
+            note = f" ({step.note})" if step.note else ""
+            print(f"{step.phase} {step.done}/{step.total}{note}", file=self._stream, flush=True)
+
+
+@contextmanager
+def _bars(stream: TextIO) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
+    with Progress(*columns, console=Console(file=stream)) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(step: Step) -> None:
+            if step.phase not in tasks:
+                tasks[step.phase] = progress.add_task(step.phase, note="")
+            progress.update(tasks[step.phase], completed=step.done, total=step.total or None, note=step.note)
+
+        yield show
+
+
+@contextmanager
+def reporter(quiet: bool = False, stream: TextIO | None = None) -> Iterator[Report]:
+    """The reporter that suits `stream` (default: stderr, so that stdout stays clean for results)."""
+    stream = stream or sys.stderr
+    if quiet:
+        yield silent
+    elif stream.isatty():
+        with _bars(stream) as report:
+            yield report
+    else:
+        yield Lines(stream)

@@ -1,0 +1,155 @@
+"""Sending pictures: which files, in which order, and all of them to the server however shaky the line.
+
+    paths ─► collect ─► pictures ─► create ─► PUT frame 0 … n-1, LANES at a time, each retried alone ─► job
+                └─────► one clip or zip ─► one multipart request
+
+A PUT is idempotent, so an interrupted push goes on where it stopped: ask what is there, put the rest.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from microdose.digest import digest_of
+from microdose.errors import BadUpload, MicrodoseError
+from microdose.problem import ProblemError
+from microdose.resources import Job, SequenceCreate
+from microdose_client.api import Api
+from microdose_client.progress import Report, Step, silent
+
+LANES = 5
+MAX_NAME = 200
+WANTED = "give picture files, folders of pictures, one clip or one zip"
+PICTURE_REFUSED = (413, 415, 422)  # what is wrong with one picture; anything else is wrong with all of them
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff"})
+ARCHIVES = frozenset({".zip", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".y4m"})
+
+
+def natural(name: str) -> tuple[tuple[int, int | str], ...]:
+    """A sort key under which frame2 comes before frame10."""
+    return tuple(
+        (0, int(part)) if part.isdecimal() else (1, part.casefold())
+        for part in re.split(r"(\d+)", name)
+        if part
+    )
+
+
+def collect(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """The files to send: those given, in the order given, and of every folder its pictures in natural order.
+
+    The answer is either any number of pictures, or exactly one clip or zip archive (see `is_archive`).
+    Raises BadUpload: nothing there, a folder without pictures, an archive next to something else.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files += _pictures_of(path)
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise BadUpload(f"{path} does not exist; {WANTED}")
+    if not files:
+        raise BadUpload(f"there is nothing to push; {WANTED}")
+    if len(files) > 1:
+        for file in filter(is_archive, files):
+            raise BadUpload(f"{file} must be pushed alone: a clip or an archive is a sequence of its own")
+    return tuple(files)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the file holds many pictures (a clip or a zip), going by its extension."""
+    return path.suffix.lower() in ARCHIVES
+
+
+def _pictures_of(folder: Path) -> list[Path]:
+    try:
+        names = list(folder.iterdir())
+    except OSError as error:
+        raise BadUpload(f"cannot read {folder}: {error.strerror or error}") from error
+    found = [path for path in names if path.suffix.lower() in PICTURES and path.name[0] != "."]
+    if not found:
+        raise BadUpload(f"{folder} has no pictures directly in it (looked for {' '.join(sorted(PICTURES))})")
+    return sorted(found, key=lambda path: natural(path.name))
+
+
+def wish_of(name: str | None, dose: str, lmbda: float | None) -> SequenceCreate:
+    """What the publisher asks for. Raises BadUpload with the first thing that cannot be had."""
+    try:
+        return SequenceCreate.model_validate({"name": name, "dose": dose, "lmbda": lmbda})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadUpload(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def push(
+    api: Api, paths: Iterable[Path], wish: SequenceCreate, resume: str | None, report: Report = silent
+) -> Job:
+    """Collect and send pictures, and start their job; with `resume`, into that sequence, if it is still open.
+
+    An error after a new sequence was opened has a note that tells how to go on.
+    """
+    files = collect(paths)
+    if is_archive(files[0]):
+        if resume:
+            raise BadUpload(f"{files[0]} goes up in one piece and cannot be resumed; push it anew")
+        return _upload(api, files[0], wish)
+    sequence = resume or api.create(wish).id
+    try:
+        put_all(api, sequence, files, report)
+        return api.complete(sequence)
+    except MicrodoseError as error:
+        if resume is None:
+            error.add_note(f"what has arrived is kept: go on with --resume {sequence}")
+        raise
+
+
+def _upload(api: Api, archive: Path, wish: SequenceCreate) -> Job:
+    try:
+        return api.upload(archive, wish)
+    except OSError as error:
+        raise BadUpload(f"cannot read {archive}: {error.strerror or error}") from error
+
+
+def put_all(api: Api, sequence: str, files: Sequence[Path], report: Report = silent) -> None:
+    """Put every file that is not there yet in its place of the open sequence, several at a time.
+
+    A picture that the server refuses does not stop the others. Raises BadUpload about the refused ones;
+    ProblemError if the server wants none of them (wrong key, say); Unavailable once retrying one was in vain.
+    """
+    there = {frame.n: frame.digest for frame in api.frames(sequence)}
+    if len(there) > len(files):
+        raise BadUpload(
+            f"sequence {sequence} has {len(there)} frames already, but {len(files)} files are given"
+        )
+    refused: dict[int, ProblemError] = {}
+    pool = ThreadPoolExecutor(LANES, thread_name_prefix="microdose-put")
+    try:
+        places = {pool.submit(_put, api, sequence, n, file, there.get(n)): n for n, file in enumerate(files)}
+        for done, future in enumerate(as_completed(places), start=1):
+            n = places[future]
+            try:
+                future.result()
+            except ProblemError as error:
+                if error.problem.status not in PICTURE_REFUSED:
+                    raise
+                refused[n] = error
+            report(Step("uploading", done, len(files), files[n].name))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    if refused:
+        n = min(refused)
+        count = f"{len(refused)} of {len(files)}"
+        raise BadUpload(f"{count} pictures are refused; the first is {files[n]}: {refused[n]}")
+
+
+def _put(api: Api, sequence: str, n: int, file: Path, there: str | None) -> None:
+    """Put one file in its place, unless the same bytes are there already."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise BadUpload(f"cannot read {file}: {error.strerror or error}") from error
+    if digest_of(data) != there:
+        api.put_frame(sequence, n, data, file.name[:MAX_NAME])

@@ -1,0 +1,1 @@
+"""The server: teacher, distillation, jobs and the HTTP API."""

@@ -1,0 +1,65 @@
+"""The events of a sequence, live and replayed, as server-sent events."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends
+from starlette.responses import StreamingResponse
+
+from microdose import keys
+from microdose.manifest import parse_manifest
+from microdose_server.api import sse
+from microdose_server.api.auth import READ
+from microdose_server.api.ids import SequenceId
+from microdose_server.api.pump import START, is_later, parse_id
+from microdose_server.api.services import Here, Services
+from microdose_server.store.bus import read_manifest
+
+router = APIRouter(prefix="/sequences/{sequence}/events", tags=["events"])
+
+
+@router.get("", dependencies=[READ], response_class=StreamingResponse, responses=sse.DOCUMENTED)
+async def follow(
+    here: Here, sequence: SequenceId, after: Annotated[str, Depends(sse.resume_id)]
+) -> StreamingResponse:
+    """`init`, `segment`, `discontinuity`, `end`: each once and in order, from Last-Event-ID on.
+
+    `reset` in place of events that are gone: read the manifest it names again; the rest goes on from there.
+    """
+    await to_thread.run_sync(here.sequences.get, sequence)
+    return sse.respond(_events(here, sequence, after))
+
+
+async def _events(here: Services, sequence: str, after: str) -> AsyncIterator[bytes]:
+    yield sse.opening()
+    while not here.pump.draining:
+        if is_later(after, newest := await _newest(here, sequence)):
+            yield _reset(sequence, newest)  # an id of another time: the stream was lost and began anew
+            after = newest
+        async with aclosing(sse.stream(here.pump, keys.events(sequence), after)) as entries:
+            async for entry in entries:
+                if entry is None:
+                    yield sse.ping()
+                    continue
+                if parse_id(entry.id)[0] > parse_id(after)[0] + 1:
+                    break  # ids are dense: some were trimmed
+                yield sse.message(json.loads(entry.data)["type"], entry.data, entry.id)
+                after = entry.id
+            else:
+                break  # draining, or Redis is lost
+        after = await _newest(here, sequence)
+        yield _reset(sequence, after)
+    yield sse.bye()
+
+
+async def _newest(here: Services, sequence: str) -> str:
+    """The last event that the manifest has in it."""
+    data = await to_thread.run_sync(read_manifest, here.redis, sequence)
+    return parse_manifest(data).last_event_id if data else START
+
+
+def _reset(sequence: str, event_id: str) -> bytes:
+    return sse.message("reset", json.dumps({"manifest": f"/v1/sequences/{sequence}/manifest"}), event_id)

@@ -1,0 +1,50 @@
+"""Frames: one picture each, put at its number, in any order, in parallel, each retried alone."""
+
+from functools import partial
+from typing import Annotated
+from urllib.parse import unquote
+
+from anyio import to_thread
+from fastapi import APIRouter, Header, Path, Request, Response
+
+from microdose.resources import Frame
+from microdose_server.api.auth import PUBLISH, READ
+from microdose_server.api.body import spooled
+from microdose_server.api.ids import SequenceId
+from microdose_server.api.keeping import keep_file, require_open
+from microdose_server.api.media import accept
+from microdose_server.api.services import Here
+from microdose_server.intake.archive import display_name
+
+router = APIRouter(prefix="/sequences/{sequence}/frames", tags=["frames"])
+PICTURES = accept("image/*", "application/octet-stream")
+DisplayName = Annotated[str | None, Header(description="a name to show, percent-encoded")]
+
+
+@router.get("", dependencies=[READ])
+def listing(here: Here, sequence: SequenceId) -> list[Frame]:
+    """What has arrived so far, by number: what a client that resumes need not send again."""
+    here.sequences.get(sequence)
+    return here.sequences.frames(sequence)
+
+
+@router.put("/{n}", dependencies=[PUBLISH, PICTURES], responses={201: {"model": Frame}})
+async def put(
+    here: Here,
+    sequence: SequenceId,
+    n: Annotated[int, Path(ge=0, le=2**31)],
+    request: Request,
+    response: Response,
+    x_microdose_name: DisplayName = None,
+) -> Frame:
+    """Put the bytes of a picture file at number `n`: 201 for a new frame, 200 for one replaced or repeated.
+
+    The picture is judged before anything of it is kept.
+    """
+    name = display_name(unquote(x_microdose_name)) if x_microdose_name else None
+    await to_thread.run_sync(require_open, here, sequence)
+    async with spooled(request) as body:
+        keep = partial(keep_file, here, sequence, n, body, name)
+        frame, new = await to_thread.run_sync(keep, limiter=here.intake)
+    response.status_code = 201 if new else 200
+    return frame

@@ -1,0 +1,71 @@
+"""Jobs: list, look at or wait for, follow, cancel."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends
+from starlette.responses import StreamingResponse
+
+from microdose import keys
+from microdose.resources import Job, JobEvent, Page
+from microdose_server.api import sse
+from microdose_server.api.auth import PUBLISH, READ
+from microdose_server.api.ids import JobId
+from microdose_server.api.query import Cursor, Limit, Wait
+from microdose_server.api.services import Here, Services
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+
+@router.get("", dependencies=[READ])
+def page(here: Here, limit: Limit = 50, cursor: Cursor = None) -> Page[Job]:
+    """All jobs, newest first."""
+    return here.jobs.page(limit=limit, cursor=cursor)
+
+
+@router.get("/{job}", dependencies=[READ])
+async def read(here: Here, job: JobId, wait: Wait = 0) -> Job:
+    """Its state and progress; with `wait`, once it has ended or after that many seconds."""
+    key = keys.job_events(job)
+    after = await here.pump.last_id(key)  # before the record: what changes between the two is seen below
+    record = await to_thread.run_sync(here.jobs.get, job)
+    if record.state.final or not wait:
+        return record
+    try:
+        async with asyncio.timeout(wait), aclosing(here.pump.follow(key, after, quiet_s=wait)) as entries:
+            async for entry in entries:
+                if entry and JobEvent.model_validate_json(entry.data).job.state.final:
+                    break
+    except TimeoutError:
+        pass
+    return await to_thread.run_sync(here.jobs.get, job)
+
+
+@router.get("/{job}/events", dependencies=[READ], response_class=StreamingResponse, responses=sse.DOCUMENTED)
+async def follow(here: Here, job: JobId, after: Annotated[str, Depends(sse.resume_id)]) -> StreamingResponse:
+    """`state` and `progress`, from Last-Event-ID or the beginning until the job has ended."""
+    await to_thread.run_sync(here.jobs.get, job)
+    return sse.respond(_events(here, job, after))
+
+
+async def _events(here: Services, job: str, after: str) -> AsyncIterator[bytes]:
+    yield sse.opening()
+    async with aclosing(sse.stream(here.pump, keys.job_events(job), after)) as entries:
+        async for entry in entries:
+            if entry is None:
+                yield sse.ping()
+                continue
+            event = JobEvent.model_validate_json(entry.data)
+            yield sse.message(event.type, entry.data, entry.id)
+            if event.job.state.final:
+                return
+    yield sse.bye()
+
+
+@router.post("/{job}/cancel", status_code=202, dependencies=[PUBLISH])
+def cancel(here: Here, job: JobId) -> Job:
+    """Stop it and free what it holds. A job that has ended stays as it is."""
+    return here.queue.cancel(job)

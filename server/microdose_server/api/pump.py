@@ -1,0 +1,192 @@
+"""One reader of Redis streams per process, fanning out to any number of listeners.
+
+    Redis --XREAD of all followed streams--> pump thread --> a bounded queue per listener --> SSE, long polls
+
+A listener first reads the log itself up to its end, then lives on its queue. One that falls behind loses its
+queue, not its place: it goes back to the log. So memory is bounded, and a slow viewer delays nobody.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple, Self, cast
+
+import redis
+from anyio import to_thread
+
+from microdose_server.store.bus import read_stream
+from microdose_server.store.redis import Entries, text
+
+BLOCK_S = 0.2
+"""One XREAD waits this long; it is also how late a newly followed stream may join."""
+RETRY_S = 0.5
+PAGE = 500
+QUEUE = 1000
+START = "0-0"
+
+log = logging.getLogger(__name__)
+
+
+StreamName = bytes | str | memoryview  # in the terms of redis-py's annotations
+StreamId = int | bytes | str | memoryview
+
+
+class Entry(NamedTuple):
+    """One entry of a stream."""
+
+    id: str
+    data: bytes
+
+
+@dataclass(eq=False)
+class _Listener:
+    queue: asyncio.Queue[Entry | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
+    behind: bool = False
+
+    def offer(self, entry: Entry | None) -> None:
+        """Hand over an entry (None: wake up), or note that one was missed."""
+        try:
+            self.queue.put_nowait(entry)
+        except asyncio.QueueFull:
+            self.behind = True
+
+
+class Pump:
+    """An async context manager; `client` must allow a command to block for BLOCK_S."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._listeners: dict[str, set[_Listener]] = {}
+        self._positions: dict[str, str] = {}
+        self._lock = threading.Lock()  # guards _positions, which the thread reads and advances
+        self._wanted, self._ended = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pump", daemon=True)
+        self.draining = False
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.drain()
+        self._ended.set()
+        self._wanted.set()
+        await to_thread.run_sync(self._thread.join)
+
+    @property
+    def listening(self) -> int:
+        """How many listeners there are."""
+        return sum(map(len, self._listeners.values()))
+
+    def drain(self) -> None:
+        """End every `follow`, now and from now on. Call it in the event loop."""
+        self.draining = True
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.offer(None)
+
+    async def follow(self, key: str, after: str = START, *, quiet_s: float) -> AsyncGenerator[Entry | None]:
+        """Every entry of stream `key` later than the id `after`, in order; None after `quiet_s` of silence.
+
+        It ends only when the process drains. Close it (`contextlib.aclosing`) when done early.
+        Raises redis.RedisError when Redis is lost.
+        """
+        while not self.draining:
+            async for entry in self._log(key, after):
+                after = entry.id
+                yield entry
+            with self._listening(key, after) as listener:
+                async for entry in self._log(key, after):  # what came between reading and listening
+                    after = entry.id
+                    yield entry
+                while not (self.draining or (listener.behind and listener.queue.empty())):
+                    try:
+                        async with asyncio.timeout(quiet_s):
+                            live = await listener.queue.get()
+                    except TimeoutError:
+                        yield None
+                        continue
+                    if live is not None and is_later(live.id, after):
+                        after = live.id
+                        yield live
+
+    async def last_id(self, key: str) -> str:
+        """The id of the stream's newest entry."""
+        newest = await to_thread.run_sync(lambda: cast(Entries, self._client.xrevrange(key, count=1)))
+        return text(newest[0][0]) if newest else START
+
+    async def _log(self, key: str, after: str) -> AsyncGenerator[Entry]:
+        full = True
+        while full and not self.draining:
+            read = partial(read_stream, self._client, key, after, count=PAGE, block_s=None)
+            page = await to_thread.run_sync(read)
+            full = len(page) == PAGE
+            for after, data in page:
+                yield Entry(after, data)
+
+    @contextmanager
+    def _listening(self, key: str, after: str) -> Iterator[_Listener]:
+        listener = _Listener()
+        self._listeners.setdefault(key, set()).add(listener)
+        with self._lock:
+            self._positions.setdefault(key, after)
+        self._wanted.set()
+        try:
+            yield listener
+        finally:
+            self._listeners[key].discard(listener)
+            if not self._listeners[key]:
+                del self._listeners[key]
+                with self._lock:
+                    del self._positions[key]
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            with self._lock:
+                positions = dict(self._positions)
+                if not positions:
+                    self._wanted.clear()
+            if not positions:
+                if not self._ended.is_set():
+                    self._wanted.wait()
+                continue
+            try:
+                self._read(positions)
+            except redis.RedisError as error:
+                log.warning("following streams: %s; trying again", error)
+                self._ended.wait(RETRY_S)
+
+    def _read(self, positions: dict[str, str]) -> None:
+        wanted = cast(dict[StreamName, StreamId], positions)
+        answer = self._client.xread(wanted, count=PAGE, block=int(BLOCK_S * 1000))
+        for name, found in cast(list[tuple[bytes, Entries]], answer):
+            key = text(name)
+            entries = [Entry(text(entry_id), fields[b"event"]) for entry_id, fields in found]
+            with self._lock:
+                if self._positions.get(key) == positions[key]:  # not followed anew in the meantime
+                    self._positions[key] = entries[-1].id
+            self._loop.call_soon_threadsafe(self._deliver, key, entries)
+
+    def _deliver(self, key: str, entries: list[Entry]) -> None:
+        for listener in self._listeners.get(key, ()):
+            for entry in entries:
+                listener.offer(entry)
+
+
+def is_later(one: str, other: str) -> bool:
+    """Whether stream id `one` comes after `other`."""
+    return parse_id(one) > parse_id(other)
+
+
+def parse_id(text: str) -> tuple[int, int]:
+    """A stream id as its two numbers, of 64 bits each. Raises ValueError for anything else."""
+    left, _, right = text.partition("-")
+    numbers = (int(left), int(right or "0"))
+    if not (text.isascii() and text.replace("-", "", 1).isdigit() and max(numbers) < 2**64):
+        raise ValueError(f"{text[:50]!r} is no stream id")
+    return numbers

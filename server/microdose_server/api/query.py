@@ -1,0 +1,9 @@
+"""Query parameters that several resources share."""
+
+from typing import Annotated
+
+from fastapi import Query
+
+Limit = Annotated[int, Query(ge=1, le=200)]
+Cursor = Annotated[str | None, Query(pattern=r"^[a-z0-9]{26}$")]
+Wait = Annotated[float, Query(ge=0, le=30, description="seconds to hold the answer back for news")]

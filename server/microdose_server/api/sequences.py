@@ -1,0 +1,56 @@
+"""Sequences: open, list, look at, complete, remove."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Response
+
+from microdose.resources import Job, Page, Sequence, SequenceCreate, SequenceState
+from microdose_server.api.auth import PUBLISH, READ
+from microdose_server.api.ids import SequenceId
+from microdose_server.api.media import accept
+from microdose_server.api.query import Cursor, Limit
+from microdose_server.api.services import Here
+
+router = APIRouter(prefix="/sequences", tags=["sequences"])
+IN_WORK = (SequenceState.QUEUED, SequenceState.RUNNING)
+
+
+@router.post("", status_code=201, dependencies=[PUBLISH, accept("application/json")])
+def create(
+    here: Here,
+    response: Response,
+    wish: Annotated[SequenceCreate | None, Body()] = None,
+) -> Sequence:
+    """Open a new, empty sequence."""
+    sequence = here.sequences.create(wish or SequenceCreate())
+    response.headers["Location"] = f"/v1/sequences/{sequence.id}"
+    return sequence
+
+
+@router.get("", dependencies=[READ])
+def page(here: Here, limit: Limit = 50, cursor: Cursor = None) -> Page[Sequence]:
+    """All sequences, newest first."""
+    return here.sequences.page(limit=limit, cursor=cursor)
+
+
+@router.get("/{sequence}", dependencies=[READ])
+def read(here: Here, sequence: SequenceId) -> Sequence:
+    """Its state and, once published, its measured results."""
+    return here.sequences.get(sequence)
+
+
+@router.delete("/{sequence}", status_code=204, dependencies=[PUBLISH])
+def delete(here: Here, sequence: SequenceId) -> None:
+    """Remove it; a job that works on it is cancelled."""
+    found = here.sequences.get(sequence)
+    if found.job and found.state in IN_WORK:
+        here.queue.cancel(found.job)
+    here.sequences.delete(sequence)
+
+
+@router.post("/{sequence}/complete", status_code=202, dependencies=[PUBLISH])
+def complete(here: Here, sequence: SequenceId, response: Response) -> Job:
+    """Say that all frames, 0 to the last without a gap, are there. Saying it again returns the same job."""
+    job = here.queue.enqueue(sequence)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return job

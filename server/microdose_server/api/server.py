@@ -1,0 +1,78 @@
+"""The API as a process: uvicorn, with a shutdown that open event streams cannot hold up.
+
+SIGTERM -> readyz 503, streams and long polls end (`bye`) -> connections close -> lifespan ends
+"""
+
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from microdose.errors import Unavailable
+from microdose_server.api.app import create_app
+from microdose_server.settings import Settings
+from microdose_server.store.embedded import redis_url
+from microdose_server.store.redis import connect, ping
+
+BACKLOG = 2048
+GRACE_S = 2
+"""Then requests that are still running are cut."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn waits for open responses and tells the application afterwards; event streams need it first."""
+
+    def __init__(self, settings: Settings, ready: Callable[[str], None]) -> None:
+        """`ready` is called once with the URL, when requests are answered there."""
+        self._app = create_app(settings)
+        self._ready = ready
+        super().__init__(
+            uvicorn.Config(
+                self._app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_S,
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, then say where."""
+        await super().startup(sockets)
+        if self.started and sockets:
+            host, port = sockets[0].getsockname()[:2]
+            self._ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what would never end by itself, then everything else."""
+        self._app.state.services.pump.drain()
+        await super().shutdown(sockets)
+
+
+def stop_by_exit(signum: int, frame: FrameType | None) -> None:
+    """A signal handler that unwinds the program, so that every context manager puts its things in order."""
+    raise SystemExit(0)
+
+
+def serve(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, which then end the program. Needs the main thread.
+
+    Raises:
+        Unavailable: no Redis, or the address cannot be listened on.
+    """
+    signal.signal(signal.SIGTERM, stop_by_exit)  # what uvicorn hands the signal back to when it is done
+    signal.signal(signal.SIGINT, stop_by_exit)
+    with connect(redis_url(settings)) as client:
+        ping(client)
+    with _listen(settings.host, settings.port) as listener:
+        Server(settings, ready).run([listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise Unavailable(f"cannot listen on {host} port {port}: {error.strerror}; choose another") from error

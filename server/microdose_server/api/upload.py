@@ -1,0 +1,117 @@
+"""Everything in one request, for curl: pictures, one zip of them, or one clip. All is taken, or nothing."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any, BinaryIO
+
+from anyio import to_thread
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+
+from microdose.errors import BadUpload
+from microdose.resources import Job, SequenceCreate
+from microdose_server.api.auth import PUBLISH
+from microdose_server.api.keeping import keep_file, keep_picture
+from microdose_server.api.media import accept
+from microdose_server.api.services import Here, Services
+from microdose_server.intake.archive import display_name, read_zip
+from microdose_server.intake.clip import read_clip
+from microdose_server.intake.kind import HEAD, clip_format, is_zip
+
+router = APIRouter(tags=["sequences"])
+MAX_FIELDS = 16
+MAX_FIELD_BYTES = 4096
+_FORM = {
+    "type": "object",
+    "required": ["files"],
+    "properties": {
+        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
+        "name": {"type": "string"},
+        "profile": {"type": "string"},
+        "dose": {"type": "string"},
+        "lmbda": {"type": "number"},
+    },
+}
+
+
+@router.post(
+    "/sequences:upload",
+    status_code=202,
+    dependencies=[PUBLISH, accept("multipart/form-data", required=True)],
+    openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}},
+)
+async def upload(here: Here, request: Request, response: Response) -> Job:
+    """Open a sequence, put every picture of the form's `files` in their order, and complete it."""
+    limits = here.settings.limits
+    async with request.form(
+        max_files=limits.max_frames, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
+    ) as form:
+        wish, files = _wish(form), _files(form)
+        job = await to_thread.run_sync(_publish, here, wish, files, limiter=here.intake)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return job
+
+
+def _wish(form: FormData) -> SequenceCreate:
+    fields: dict[str, Any] = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+    try:
+        return SequenceCreate.model_validate(fields)
+    except ValidationError as error:
+        raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from None
+
+
+def _files(form: FormData) -> list[UploadFile]:
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile) and name != "files":
+            raise BadUpload(f"files belong in the form field 'files', not in {name[:80]!r}")
+    files = [value for value in form.getlist("files") if isinstance(value, UploadFile)]
+    if not files:
+        raise BadUpload("no file in the form field 'files'")
+    return files
+
+
+def _publish(here: Services, wish: SequenceCreate, files: list[UploadFile]) -> Job:
+    sequence = here.sequences.create(wish).id
+    with _removed_on_failure(here, sequence):
+        _keep_all(here, sequence, files)
+        return here.queue.enqueue(sequence)
+
+
+@contextmanager
+def _removed_on_failure(here: Services, sequence: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        here.sequences.delete(sequence)
+        raise
+
+
+def _keep_all(here: Services, sequence: str, files: list[UploadFile]) -> None:
+    limits, first = here.settings.limits, files[0].file
+    head = _head(first)
+    if len(files) == 1 and is_zip(head):
+        for n, member in enumerate(read_zip(first, limits)):
+            keep_file(here, sequence, n, io.BytesIO(member.data), member.name)
+    elif len(files) == 1 and clip_format(head):
+        for n, picture in enumerate(read_clip(first, limits)):
+            keep_picture(here, sequence, n, picture)
+    else:
+        for n, file in enumerate(files):
+            keep_file(here, sequence, n, _picture_file(file), display_name(file.filename or "") or None)
+
+
+def _picture_file(file: UploadFile) -> IO[bytes]:
+    head = _head(file.file)
+    if is_zip(head) or clip_format(head):
+        name = display_name(file.filename or "")
+        raise BadUpload(f"{name!r}: send an archive or a clip alone, without other files")
+    return file.file
+
+
+def _head(file: BinaryIO) -> bytes:
+    head = file.read(HEAD)
+    file.seek(0)
+    return head

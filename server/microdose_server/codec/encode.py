@@ -1,0 +1,67 @@
+"""Pictures to segments: the teacher's analysis in torch, everything that must be exact in integers.
+
+::
+
+    pixels --g_a--> y --h_a, round--> z --+
+                    |                     v
+                    '----> microdose.latents.encode_picture (the graphs and tables that clients have)
+                                |                 |
+                             segment            y_hat --g_s--> the teacher's picture, a dose's target
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from microdose.base import LoadedBase
+from microdose.decoder import to_pixels
+from microdose.engine import Graph, hyper_from
+from microdose.latents import encode_picture
+from microdose.segment import pack_segment
+from microdose_server.codec import shipped
+from microdose_server.codec.hyperprior import pad_latents
+from microdose_server.codec.teacher import Teacher, pad_to_stride
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """A coded picture: its segment, y_hat float32 [C, ceil(H/16), ceil(W/16)] and the teacher's decoding of it,
+    uint8 [H, W, 3]."""
+
+    segment: bytes
+    y_hat: NDArray[np.float32]
+    x_hat: NDArray[np.uint8]
+
+
+class Encoder:
+    """A teacher with its base; the shipped pair unless others are given."""
+
+    def __init__(self, device: str = "cpu", teacher: Teacher | None = None, base: LoadedBase | None = None) -> None:
+        self.device = device
+        self.teacher = teacher or shipped.load_teacher(device)
+        self.base = base or shipped.load_base()
+        self._hyper = hyper_from(Graph(self.base.hyper))
+
+    @torch.inference_mode()
+    def encode(self, pixels: NDArray[np.uint8], epoch: int = 0) -> Encoded:
+        """Code one picture, uint8 [H, W, 3] in sRGB. Raises CorruptStream for sides over the format's limits."""
+        height, width, _ = pixels.shape
+        y = self.teacher.g_a(pad_to_stride(to_tensor(pixels).to(self.device)))
+        z = torch.round(self.teacher.hyperprior.h_a(pad_latents(y)))
+        y_array, z_array = y[0].cpu().numpy(), z[0].cpu().numpy().astype(np.int32)
+        segment, y_hat = encode_picture(y_array, z_array, width, height, epoch, self.base, self._hyper)
+        return Encoded(pack_segment(segment), y_hat, self.decode(y_hat, height, width))
+
+    @torch.inference_mode()
+    def decode(self, y_hat: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
+        """The teacher's own picture of y_hat [C, h, w], uint8 [height, width, 3]."""
+        x_hat = self.teacher.g_s(torch.from_numpy(y_hat)[None].to(self.device))
+        return to_pixels(x_hat[0, :, :height, :width].cpu().numpy())
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """uint8 [H, W, 3] to float [1, 3, H, W] in 0..1."""
+    return torch.tensor(pixels).permute(2, 0, 1)[None].float() / 255.0

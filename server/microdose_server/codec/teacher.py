@@ -1,0 +1,96 @@
+"""The teacher: HiFiC's encoder, generator and mean-scale hyperprior (Mentzer et al. 2020, arXiv 2006.09965).
+
+::
+
+    x --g_a--> y --h_a--> z --round--> z_hat --h_s--> mu, sigma
+               |                                       |
+               '----------- round(y - mu) + mu <-------'
+                                  |
+                                y_hat --g_s (head, residual tower, tail)--> x_hat
+
+Pictures are float tensors [N, 3, H, W] in 0..1 with H and W multiples of 16.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from microdose_server.codec.hyperprior import Hyperprior
+from microdose_server.codec.initial import carry_thumbnail, initialise
+from microdose_server.codec.layers import ResidualBlock, activation
+from microdose_server.codec.presets import Preset
+
+STRIDE = 16
+
+
+class Analysis(nn.Sequential):
+    """g_a: [N, 3, H, W] in 0..1 -> y [N, C, H/16, W/16]."""
+
+    def __init__(self, preset: Preset) -> None:
+        widths = preset.widths
+        layers = [nn.Conv2d(3, widths[0], 7, padding=3), *activation(widths[0], preset.norm)]
+        for narrow, wide in zip(widths, widths[1:], strict=False):
+            layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), *activation(wide, preset.norm)]
+        super().__init__(*layers, nn.Conv2d(preset.width, preset.latent_channels, 3, padding=1))
+
+
+class Generator(nn.Module):
+    """g_s: y_hat [N, C, h, w] -> x_hat [N, 3, 16h, 16w], nominally in 0..1, not clamped.
+
+    The tower is what MicroRN replaces; a long skip carries the head's output around it.
+    """
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        widths = preset.widths[::-1]
+        norm_in, norm_out = activation(preset.latent_channels, preset.norm), activation(widths[0], preset.norm)
+        # HiFiC normalises on both sides of the head but does not rectify there.
+        self.head = nn.Sequential(
+            *norm_in[:-1], nn.Conv2d(preset.latent_channels, widths[0], 3, padding=1), *norm_out[:-1]
+        )
+        self.tower = nn.Sequential(*(ResidualBlock(widths[0], preset.norm) for _ in range(preset.residual_blocks)))
+        tail: list[nn.Module] = []
+        for wide, narrow in zip(widths, widths[1:], strict=False):
+            tail.append(nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=1))
+            tail += activation(narrow, preset.norm)
+        self.tail = nn.Sequential(*tail, nn.Conv2d(widths[-1], 3, 7, padding=3))
+
+    def forward(self, y_hat: Tensor) -> Tensor:
+        after_head = self.head(y_hat)
+        x_hat: Tensor = self.tail(self.tower(after_head) + after_head)
+        return x_hat
+
+
+class TeacherOutput(NamedTuple):
+    """x_hat [N, 3, H, W]; y_hat [N, C, h, w]; ``bits`` of the noisy latents (differentiable) and of the rounded ones."""
+
+    x_hat: Tensor
+    y_hat: Tensor
+    bits: Tensor
+    rounded_bits: Tensor
+
+
+class Teacher(nn.Module):
+    """The whole codec but its discriminator."""
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        self.preset = preset
+        self.g_a = Analysis(preset)
+        self.hyperprior = Hyperprior(preset)
+        self.g_s = Generator(preset)
+        self.apply(initialise)
+        if not preset.norm:
+            carry_thumbnail(self.g_a, self.g_s)
+
+    def forward(self, x: Tensor) -> TeacherOutput:
+        y = self.g_a(x)
+        prior = self.hyperprior(y)
+        return TeacherOutput(self.g_s(prior.y_hat), prior.y_hat, prior.bits, prior.rounded_bits)
+
+
+def pad_to_stride(x: Tensor, stride: int = STRIDE) -> Tensor:
+    """Repeat the right and lower edge until both sides are multiples of ``stride``."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, -width % stride, 0, -height % stride), mode="replicate")

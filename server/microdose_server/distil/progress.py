@@ -1,0 +1,19 @@
+"""What a distillation tells while it works."""
+
+import math
+from typing import NamedTuple
+
+
+class Progress(NamedTuple):
+    """``steps`` is the plan (an estimate where the budget is in time), ``psnr`` in dB to the teacher's picture."""
+
+    step: int
+    steps: int
+    loss: float
+    psnr: float
+
+    @classmethod
+    def of(cls, step: int, done: float, loss: float, mse: float) -> "Progress":
+        """From the fraction that is done and an MSE in 0..1."""
+        steps = max(step, round(step / done)) if done > 0.0 else step
+        return cls(step, steps, loss, -10.0 * math.log10(max(mse, 1e-10)))

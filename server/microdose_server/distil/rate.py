@@ -1,0 +1,59 @@
+"""What a dose costs, in measured bytes, and what it is worth."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from microdose.base import LoadedBase
+from microdose.dose import Dose, DoseKind, DoseTensor, pack_dose
+from microdose_server.distil.overfit import Overfit
+
+DEFAULT_LMBDA = 0.75
+"""Distortion that a bit per pixel is worth: about what the teacher's latents buy with it near 0.2 bpp."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A dose on one grid: its blob (none for the generic student), distortion D, and D + lmbda * bpp of the dose."""
+
+    kind: DoseKind
+    grid: float | None
+    blob: bytes | None
+    distortion: float
+    cost: float
+
+
+def dose_blob(run: Overfit, base: LoadedBase, grid: float, epoch: int) -> bytes:
+    """The run's present changes, rounded to ``grid`` and coded."""
+    tensors = []
+    for number, slot in enumerate(base.document.tensors):
+        values = torch.round(run.u[slot.name].detach().cpu() / grid).to(torch.int32).numpy()
+        if values.any():
+            step = float(np.float32(grid * run.rms[slot.name]))
+            tensors.append(DoseTensor(number, step, values))
+    return pack_dose(Dose(base.prefix, epoch, DoseKind.FULL, tuple(tensors)), base)
+
+
+def weigh_dose(run: Overfit, base: LoadedBase, grid: float, epoch: int, lmbda: float, tiles: int) -> Candidate:
+    """Code the present changes on a grid and measure both sides of the bargain."""
+    blob = dose_blob(run, base, grid, epoch)
+    distortion = run.score(run.weights(grid), run.sample(tiles))
+    return Candidate(DoseKind.FULL, grid, blob, distortion, distortion + lmbda * bits_per_pixel(run, blob))
+
+
+def weigh_nothing(run: Overfit, tiles: int) -> Candidate:
+    """The generic student, which costs no byte."""
+    distortion = run.score(_generic(run), run.sample(tiles))
+    return Candidate(DoseKind.NONE, None, None, distortion, distortion)
+
+
+def bits_per_pixel(run: Overfit, blob: bytes) -> float:
+    """A blob's size spread over all pixels of the sequence."""
+    pixels = sum(target.x_hat.shape[0] * target.x_hat.shape[1] for target in run.targets)
+    return 8.0 * len(blob) / pixels
+
+
+def _generic(run: Overfit) -> dict[str, Tensor]:
+    return run.generic

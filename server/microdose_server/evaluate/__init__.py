@@ -1,0 +1,1 @@
+"""Judging pictures and bytes: metrics, other codecs at equal bytes, contact sheets."""

@@ -1,0 +1,44 @@
+"""How far a decoded picture is from another: PSNR, MS-SSIM, LPIPS. Pictures are uint8 [H, W, 3], sRGB."""
+
+import functools
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pytorch_msssim import ms_ssim as torch_ms_ssim
+from torch import Tensor
+
+from microdose_server.training.lpips import LPIPS
+
+Pixels = NDArray[np.uint8]
+
+PEAK = 255.0
+
+
+def psnr(a: Pixels, b: Pixels) -> float:
+    """Peak signal-to-noise ratio over all three channels, in dB; infinite for equal pictures."""
+    error = float(np.mean(np.square(a.astype(np.float64) - b.astype(np.float64))))
+    return 10 * math.log10(PEAK**2 / error) if error else math.inf
+
+
+def ms_ssim(a: Pixels, b: Pixels) -> float:
+    """Multi-scale structural similarity (Wang et al. 2003), 1 for equal pictures; both sides above 160."""
+    with torch.inference_mode():
+        return float(torch_ms_ssim(tensor_of(a) * PEAK, tensor_of(b) * PEAK, data_range=PEAK))
+
+
+def lpips(a: Pixels, b: Pixels) -> float:
+    """LPIPS v0.1 with AlexNet, 0 for equal pictures. Needs its weights: see `training.lpips_weights`."""
+    with torch.inference_mode():
+        return float(_network()(tensor_of(a), tensor_of(b)))
+
+
+def tensor_of(pixels: Pixels) -> Tensor:
+    """float32 [1, 3, H, W] in 0..1."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].float() / PEAK
+
+
+@functools.cache
+def _network() -> LPIPS:
+    return LPIPS()

@@ -1,0 +1,1 @@
+"""Reading, and refusing, what people upload: pictures, archives of pictures, clips."""

@@ -1,0 +1,97 @@
+"""The record of a job in Redis: a hash with its present state, a stream with all that happened to it."""
+
+import time
+from typing import cast
+
+import redis
+from redis.client import Pipeline
+
+from microdose import keys
+from microdose.errors import NotFound
+from microdose.resources import Job, JobEvent, Page
+from microdose_server.store.bus import read_stream
+from microdose_server.store.fields import from_fields, to_field, to_fields
+from microdose_server.store.redis import Entries, text
+from microdose_server.store.scripts import run_script
+from microdose_server.store.sequences import page_of_ids
+
+MAX_EVENTS = 2_000
+FIRST_EVENT = "0-0"
+
+
+class Jobs:
+    """All jobs of one Redis."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+
+    @staticmethod
+    def create(job: Job, pipeline: Pipeline) -> None:
+        """Record a new job as a part of `pipeline`."""
+        pipeline.hset(keys.job(job.id), mapping=to_fields(job))
+        pipeline.xadd(keys.job_events(job.id), {"event": JobEvent(type="state", job=job).to_bytes()})
+        pipeline.zadd(keys.jobs(), {job.id: 0})
+
+    def get(self, job: str) -> Job:
+        """Raises NotFound."""
+        fields = self.client.hgetall(keys.job(job))
+        if not fields:
+            raise NotFound(f"no job {job}")
+        return from_fields(Job, fields)
+
+    def page(self, *, limit: int = 50, cursor: str | None = None) -> Page[Job]:
+        """Newest first; `cursor` is the `next` of the page before."""
+        ids, following = page_of_ids(self.client, keys.jobs(), limit, cursor)
+        records = [self.client.hgetall(keys.job(name)) for name in ids]
+        found = tuple(from_fields(Job, fields) for fields in records if fields)
+        return Page[Job](items=found, next=following)
+
+    def unfinished(self) -> list[Job]:
+        """The queued and the running ones, oldest first."""
+        ids = [text(name) for name in self.client.zrange(keys.jobs(), 0, -1)]
+        with self.client.pipeline(transaction=False) as pipeline:
+            for name in ids:
+                pipeline.hget(keys.job(name), "ended")
+            ends = pipeline.execute()
+        return [self.get(name) for name, ended in zip(ids, ends, strict=True) if ended == b"null"]
+
+    def write(self, job: Job, token: int) -> bool:
+        """Replace the record and tell its readers.
+
+        Returns:
+            False when the job has ended already (a record that says `ended` never changes) or is gone.
+
+        Raises:
+            Fenced: a newer attempt writes this record.
+        """
+        before = self.client.hget(keys.job(job.id), "state")
+        changed = before is None or text(before) != to_field(job.state)
+        event = JobEvent(type="state" if changed else "progress", job=job)
+        pairs = [text(part) for pair in to_fields(job).items() for part in pair]
+        names = [keys.job(job.id), keys.job_events(job.id)]
+        return bool(run_script(self.client, "job", names, [token, MAX_EVENTS, event.to_bytes(), *pairs]))
+
+    def events(
+        self, job: str, after: str = FIRST_EVENT, *, count: int = 500, block_s: float | None = None
+    ) -> list[tuple[str, bytes]]:
+        """Events later than the stream id `after`, as (id, JobEvent JSON); as `bus.read_events`."""
+        return read_stream(self.client, keys.job_events(job), after, count=count, block_s=block_s)
+
+    def wait(self, job: str, seconds: float) -> Job:
+        """The job once it has ended, or as it is after `seconds`. The client must allow such a wait.
+
+        Raises:
+            NotFound: no such job.
+        """
+        deadline = time.monotonic() + seconds
+        after = self._last_event(job)
+        record = self.get(job)
+        while not record.state.final and (left := deadline - time.monotonic()) > 0:
+            for name, _ in self.events(job, after, block_s=left):
+                after = name
+            record = self.get(job)
+        return record
+
+    def _last_event(self, job: str) -> str:
+        newest = cast(Entries, self.client.xrevrange(keys.job_events(job), count=1))
+        return text(newest[0][0]) if newest else FIRST_EVENT

@@ -1,0 +1,145 @@
+"""The work of one job. torch is loaded here, and what it takes is given back when the process ends.
+
+load -> encode every picture -> distil a dose -> verify by decoding -> blobs -> publish
+                                                                                   |
+                nobody sees anything of a job before this one atomic step ---------+
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microdose.base import LoadedBase
+from microdose.resources import DoseChoice, Frame
+from microdose_server.codec.encode import Encoded, Encoder
+from microdose_server.distil.specialise import Budget, Dosed, Progress, Target, specialise
+from microdose_server.intake.picture import read_picture
+from microdose_server.jobs.attempt import Assignment, make_attempt
+from microdose_server.jobs.progress import Reporter
+from microdose_server.jobs.publication import EPOCH, Coded, Publication, make_publication, make_results
+from microdose_server.jobs.verify import Verifier
+from microdose_server.settings import Settings
+from microdose_server.store.blobs import originals, public_blobs
+from microdose_server.store.bus import publish, put_hot_blob
+from microdose_server.store.redis import LOST
+from microdose_server.store.sequences import Sequences
+
+PATIENCE_S = 60.0
+"""How long the finished work waits for a Redis that went away."""
+
+T = TypeVar("T")
+
+
+class PictureEncoder(Protocol):
+    """What codes pictures for a base; in a worker, the shipped teacher's `Encoder`."""
+
+    @property
+    def base(self) -> LoadedBase:
+        """The base that its segments are for."""
+
+    def encode(self, pixels: NDArray[np.uint8], epoch: int = 0) -> Encoded:
+        """The segment of a picture, uint8[H,W,3], and what the distillation needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPicture:
+    """A coded picture with what the distillation needs of it."""
+
+    coded: Coded
+    encoded: Encoded
+
+
+def run(job: str) -> None:
+    """Do a job to its end; rq's entry, by name. Raises as `make_attempt`."""
+    make_attempt(job, lambda assignment: process(assignment, Encoder(assignment.settings.device)))
+
+
+def process(given: Assignment, encoder: PictureEncoder) -> None:
+    """Everything between uploaded pictures and a published sequence. Raises Fenced when it must stop."""
+    sequences, settings, report = Sequences(given.client), given.settings, given.report
+    sequence = sequences.get(given.attempt.sequence)
+    pictures = list(encode(settings, sequences.frames(sequence.id), encoder, report))
+    dosed = distil(settings, pictures, encoder, report, choice=sequence.dose, lmbda=sequence.lmbda)
+    verify(pictures, encoder, dosed, report)
+    coded = [picture.coded for picture in pictures]
+    publication = make_publication(sequence.id, sequence.name, encoder.base, coded, dosed.dose, dosed.kind)
+    keep(given, publication)
+    results = make_results(publication.manifest, report.seconds)
+    patiently(lambda: publish(given.client, given.attempt, publication.manifest, publication.events, results))
+
+
+def encode(
+    settings: Settings, frames: Sequence[Frame], encoder: PictureEncoder, report: Reporter
+) -> Iterator[EncodedPicture]:
+    """Every original read again, and through the teacher once."""
+    report.phase("encode", len(frames))
+    store = originals(settings.data_dir)
+    for done, frame in enumerate(frames, start=1):
+        picture = read_picture(store.get(frame.digest), settings.limits)
+        encoded = encoder.encode(picture.pixels, epoch=EPOCH)
+        yield EncodedPicture(Coded(frame, encoded.segment), encoded)
+        report.step(done)
+
+
+def distil(
+    settings: Settings,
+    pictures: Sequence[EncodedPicture],
+    encoder: PictureEncoder,
+    report: Reporter,
+    *,
+    choice: DoseChoice,
+    lmbda: float | None,
+) -> Dosed:
+    """The dose for these pictures, the teacher's own output being the target."""
+    report.phase("distil", settings.distil_steps)
+
+    def tell(progress: Progress) -> None:
+        report.step(progress.step, progress.loss, steps=progress.steps)
+
+    return specialise(
+        encoder.base,
+        [Target(picture.encoded.y_hat, picture.encoded.x_hat) for picture in pictures],
+        choice=choice,
+        lmbda=lmbda,
+        budget=Budget(settings.distil_steps, settings.distil_seconds),
+        epoch=EPOCH,
+        report=tell,
+        device=settings.device,
+    )
+
+
+def verify(
+    pictures: Sequence[EncodedPicture], encoder: PictureEncoder, dosed: Dosed, report: Reporter
+) -> None:
+    """Decode every segment as a viewer will. Raises NotReproducible or CorruptStream."""
+    report.phase("verify", len(pictures))
+    verifier = Verifier(encoder.base, dosed.dose)
+    for done, picture in enumerate(pictures, start=1):
+        verifier.check(picture.coded.frame.n, picture.coded.segment, picture.encoded.y_hat)
+        report.step(done)
+
+
+def keep(given: Assignment, publication: Publication) -> None:
+    """Every blob on disk, then its hot copy in Redis."""
+    given.report.phase("publish", len(publication.blobs))
+    store, seconds = public_blobs(given.settings.data_dir), given.settings.hot_seconds
+    for done, blob in enumerate(publication.blobs, start=1):
+        digest = store.put(blob.data)
+        put_hot_blob(given.client, digest, blob.data, blob.media_type, seconds=seconds)
+        given.report.step(done)
+
+
+def patiently(action: Callable[[], T], seconds: float = PATIENCE_S) -> T:
+    """`action`, tried until Redis answers, for at most `seconds`; it must bear repetition."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return action()
+        except LOST:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1.0)

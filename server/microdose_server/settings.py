@@ -1,0 +1,60 @@
+"""Everything an operator can set, read once from the environment (prefix `MICRODOSE_`).
+
+`MICRODOSE_DATA_DIR=/srv/md MICRODOSE_LIMITS__MAX_FRAMES=500 REDIS_URL=redis://bus:6379 microdose-server up`
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1 << 20
+
+
+class Limits(BaseModel):
+    """What one publisher may send. Every count and size that a stranger controls has its bound here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_picture_bytes: int = Field(default=64 * MIB, gt=0)
+    max_pixels: int = Field(default=40_000_000, gt=0, description="of one picture")
+    max_frames: int = Field(default=4096, gt=0, description="of one sequence")
+    max_upload_bytes: int = Field(default=2048 * MIB, gt=0, description="of one multipart request")
+    max_sequence_pixels: int = Field(default=4_000_000_000, gt=0, description="of all pictures of a sequence")
+
+
+class Settings(BaseSettings):
+    """The server's configuration; the same in the API, the worker and each job's own process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MICRODOSE_", env_nested_delimiter="__", frozen=True, extra="ignore", populate_by_name=True
+    )
+
+    data_dir: Path = Field(default_factory=lambda: Path.home() / ".local" / "share" / "microdose")
+    redis_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("MICRODOSE_REDIS_URL", "REDIS_URL"),
+        description="redis://, rediss:// or unix://; none starts the embedded Valkey",
+    )
+    host: str = "127.0.0.1"
+    port: int = Field(default=8710, ge=0, le=65535)
+    device: str = "cpu"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    limits: Limits = Limits()
+
+    distil_steps: int = Field(default=600, ge=0, description="the most steps one dose may take")
+    distil_seconds: float | None = Field(default=None, gt=0, description="the most seconds one dose may take")
+    job_attempts: int = Field(default=3, ge=1, description="tries of one job whose worker keeps dying")
+    hot_seconds: int = Field(default=7 * 86_400, gt=0, description="how long Redis keeps its copy of a blob")
+
+    def environ(self) -> dict[str, str]:
+        """The environment that gives a child process these same settings.
+
+        A worker runs each job in a fresh process, which reads its settings from the environment;
+        what a command line changed has to get there too.
+        """
+        values: dict[str, object] = self.model_dump(mode="json", exclude={"limits"})
+        values |= {f"limits__{name}": value for name, value in self.limits.model_dump().items()}
+        stated = {name: str(value) for name, value in values.items() if value is not None}
+        return {f"MICRODOSE_{name.upper()}": value for name, value in stated.items()}

@@ -1,0 +1,119 @@
+"""Content-addressed files on disk: the truth about every blob.
+
+    root/sha256/ab/ab01…      the bytes whose SHA-256 is ab01…
+    root/tmp/                 files being written; a rename gives them their name
+
+A blob is there as a whole or not at all, also after a power cut: write, fsync, rename, fsync the folder.
+"""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from microdose.digest import MAX_BLOB_BYTES, digest_of, verify
+from microdose.errors import BadUpload, NotFound
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class BlobStore:
+    """Immutable bytes by digest below one folder; safe for many processes: equal names, equal bytes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._incoming = root / "tmp"
+        self._incoming.mkdir(parents=True, exist_ok=True)
+
+    def put(self, data: bytes) -> str:
+        """Keep `data` (at most 64 MiB) and return its digest. Keeping it again costs one hash.
+
+        Raises:
+            BadUpload: more than 64 MiB.
+            OSError: the disk is full or not writable; nothing is left behind.
+        """
+        if len(data) > MAX_BLOB_BYTES:
+            raise BadUpload(f"a blob of {len(data)} bytes is over the limit of {MAX_BLOB_BYTES}; split it")
+        digest = digest_of(data)
+        path = self.path(digest)
+        if self._complete(path, len(data)):
+            return digest
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._write(path, data)
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """The bytes named `digest`, hashed again on the way.
+
+        Raises:
+            NotFound: no such blob, or no such digest at all.
+            DigestMismatch: the file was damaged on disk.
+        """
+        try:
+            data = self.path(digest).read_bytes()
+        except FileNotFoundError:
+            raise NotFound(f"no blob {digest} in {self.root}") from None
+        verify(data, digest)
+        return data
+
+    def path(self, digest: str) -> Path:
+        """Where the blob is, or would be. Raises NotFound for anything that is not a digest."""
+        if not _DIGEST.fullmatch(digest):
+            raise NotFound(f"{digest[:80]!r} is not a digest; one reads sha256: and 64 hex digits")
+        name = digest.removeprefix("sha256:")
+        return self.root / "sha256" / name[:2] / name
+
+    def has(self, digest: str) -> bool:
+        """Whether the blob is there."""
+        return self.path(digest).is_file()
+
+    def size(self, digest: str) -> int:
+        """Its length in bytes. Raises NotFound."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            raise NotFound(f"no blob {digest} in {self.root}") from None
+
+    def delete(self, digest: str) -> None:
+        """Remove it; removing what is not there is no error."""
+        self.path(digest).unlink(missing_ok=True)
+
+    @staticmethod
+    def _complete(path: Path, size: int) -> bool:
+        try:
+            return path.stat().st_size == size
+        except FileNotFoundError:
+            return False
+
+    def _write(self, path: Path, data: bytes) -> None:
+        handle, name = tempfile.mkstemp(dir=self._incoming)
+        incoming = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            incoming.replace(path)
+        except BaseException:
+            incoming.unlink()
+            raise
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is durable only once the folder that records it is on disk too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def public_blobs(data_dir: Path) -> BlobStore:
+    """What viewers may fetch: segments, doses, bases and their graphs."""
+    return BlobStore(data_dir / "blobs")
+
+
+def originals(data_dir: Path) -> BlobStore:
+    """The publishers' own pictures. Never served."""
+    return BlobStore(data_dir / "originals")

@@ -1,0 +1,133 @@
+"""Redis as the viewers' bus: manifests, events and hot copies of blobs, named as in `microdose.keys`.
+
+snapshot  md:pub:{s:<id>}:manifest     says last_event_id; read it, then follow
+log       md:pub:{s:<id>}:events       event `seq` has the stream id <seq>-0, so a gap is seen at once
+blobs     md:pub:{b:<digest>}:<i>      1 MiB each, expiring: the truth is on disk
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+import redis
+
+from microdose import keys
+from microdose.digest import verify
+from microdose.errors import NotFound
+from microdose.manifest import Event, Manifest
+from microdose.resources import Results
+from microdose_server.store.redis import Entries, Fields, text
+from microdose_server.store.scripts import run_script
+
+MAX_EVENTS = 20_000
+FIRST_EVENT = "0-0"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One start of a job. `token` is its place in the order of all starts: only the newest may write."""
+
+    job: str
+    sequence: str
+    token: int
+
+
+def event_id(seq: int) -> str:
+    """The stream id of event number `seq` (from 1)."""
+    return f"{seq}-0"
+
+
+def publish(
+    client: redis.Redis, attempt: Attempt, manifest: Manifest, events: Iterable[Event], results: Results
+) -> str:
+    """Make `manifest` and `events` visible, and the sequence published, in one atomic step.
+
+    The events' `seq` go on from the sequence's last one, and the manifest names the last of them. The
+    blobs they name must be in place. Repeating a publication changes nothing.
+
+    Returns:
+        The stream id of the job's first event.
+
+    Raises:
+        Fenced: a newer attempt has taken over, or the sequence was removed. Nothing was written.
+    """
+    sequence = attempt.sequence
+    pairs = [part for event in events for part in (event_id(event.seq), event.to_bytes())]
+    answer = run_script(
+        client,
+        "publish",
+        [keys.fence(sequence), keys.manifest(sequence), keys.events(sequence), keys.sequence(sequence)],
+        [attempt.token, attempt.job, manifest.to_bytes(), MAX_EVENTS, results.model_dump_json(), *pairs],
+    )
+    if not isinstance(answer, bytes):
+        raise TypeError(f"publish.lua answered {answer!r}")
+    return answer.decode()
+
+
+def read_manifest(client: redis.Redis, sequence: str) -> bytes | None:
+    """The manifest's JSON, or None before the first publication."""
+    return cast(bytes | None, client.get(keys.manifest(sequence)))
+
+
+def read_events(
+    client: redis.Redis, sequence: str, after: str, *, count: int = 1000, block_s: float | None = None
+) -> list[tuple[str, bytes]]:
+    """Events later than the stream id `after`, as (id, Event JSON), oldest first.
+
+    Args:
+        client: made with at least this `block_s`.
+        block_s: wait so long for the first; None does not wait.
+    """
+    return read_stream(client, keys.events(sequence), after, count=count, block_s=block_s)
+
+
+def read_stream(
+    client: redis.Redis, key: str, after: str, *, count: int, block_s: float | None
+) -> list[tuple[str, bytes]]:
+    """Entries of a stream whose one field is `event`."""
+    block = None if block_s is None else max(1, round(block_s * 1000))
+    answer = cast(list[tuple[bytes, Entries]], client.xread({key: after}, count=count, block=block))
+    return [(text(name), fields[b"event"]) for _, entries in answer for name, fields in entries]
+
+
+def trimmed(client: redis.Redis, sequence: str, after: str) -> bool:
+    """Whether events later than `after` are gone, so that its reader must start again from the manifest."""
+    oldest = cast(Entries, client.xrange(keys.events(sequence), count=1))
+    return bool(oldest) and _seq(text(oldest[0][0])) > _seq(after) + 1
+
+
+def _seq(event: str) -> int:
+    return int(event.partition("-")[0])
+
+
+def put_hot_blob(client: redis.Redis, digest: str, data: bytes, media_type: str, *, seconds: int) -> None:
+    """Keep a copy of a blob for viewers on the bus, for `seconds`.
+
+    The meta hash comes last: it says that all is there.
+    """
+    starts = range(0, len(data), keys.CHUNK)
+    for i, start in enumerate(starts):
+        client.set(keys.blob_chunk(digest, i), data[start : start + keys.CHUNK], ex=seconds)
+    meta: Fields = {"size": len(data), "chunks": len(starts), "media_type": media_type}
+    with client.pipeline() as pipeline:
+        pipeline.hset(keys.blob_meta(digest), mapping=meta)
+        pipeline.expire(keys.blob_meta(digest), seconds)
+        pipeline.execute()
+
+
+def read_hot_blob(client: redis.Redis, digest: str) -> bytes:
+    """The copy of a blob.
+
+    Raises:
+        NotFound: no copy, or only a part of one any more.
+        DigestMismatch: other bytes.
+    """
+    chunks = client.hget(keys.blob_meta(digest), "chunks")
+    if chunks is None:
+        raise NotFound(f"no copy of blob {digest} in Redis; fetch it by HTTP")
+    parts = [client.get(keys.blob_chunk(digest, i)) for i in range(int(chunks))]
+    if None in parts:
+        raise NotFound(f"the copy of blob {digest} in Redis has expired; fetch it by HTTP")
+    data = b"".join(cast(list[bytes], parts))
+    verify(data, digest)
+    return data

@@ -1,0 +1,208 @@
+"""The server's record of every sequence and its frames, in Redis.
+
+    open --> queued <--> running --> published
+               ^  |         |
+               |  +---------+--> failed, cancelled
+               +-- a new job ----------+
+
+A sequence's state is the truth about its job as well: both its change and the publication happen in one
+script, on one Redis slot, behind the fence. The job's own record follows it (see `jobs.outcome`).
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeVar, cast
+
+import redis
+from redis.client import Pipeline
+
+from microdose import keys
+from microdose.errors import BadUpload, NotFound
+from microdose.ids import new_id
+from microdose.problem import Problem, ProblemError, make_problem
+from microdose.resources import Frame, Page, Sequence, SequenceCreate, SequenceState
+from microdose_server.settings import Limits
+from microdose_server.store.bus import Attempt
+from microdose_server.store.fields import from_fields, to_field, to_fields
+from microdose_server.store.redis import Fields, text
+from microdose_server.store.scripts import run_script
+
+RESTARTABLE = (SequenceState.OPEN, SequenceState.FAILED, SequenceState.CANCELLED)
+
+T = TypeVar("T")
+
+
+class Sequences:
+    """All sequences of one Redis."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+
+    def create(self, request: SequenceCreate) -> Sequence:
+        """A new, empty, open sequence."""
+        sequence = Sequence(
+            id=new_id(), state=SequenceState.OPEN, created=datetime.now(UTC), **request.model_dump()
+        )
+        with self.client.pipeline() as pipeline:
+            pipeline.hset(keys.sequence(sequence.id), mapping=to_fields(sequence, exclude={"frames"}))
+            pipeline.zadd(keys.sequences(), {sequence.id: 0})
+            pipeline.execute()
+        return sequence
+
+    def get(self, sequence: str) -> Sequence:
+        """Raises NotFound."""
+        with self.client.pipeline() as pipeline:
+            pipeline.hgetall(keys.sequence(sequence))
+            pipeline.hlen(keys.frames(sequence))
+            fields, frames = pipeline.execute()
+        if not fields:
+            raise NotFound(f"no sequence {sequence}")
+        return from_fields(Sequence, fields, frames=frames)
+
+    def page(self, *, limit: int = 50, cursor: str | None = None) -> Page[Sequence]:
+        """Newest first; `cursor` is the `next` of the page before."""
+        ids, following = page_of_ids(self.client, keys.sequences(), limit, cursor)
+        found = [sequence for sequence in map(self._find, ids) if sequence is not None]
+        return Page[Sequence](items=tuple(found), next=following)
+
+    def put_frame(self, sequence: str, frame: Frame, limits: Limits) -> bool:
+        """Record frame number `frame.n`; True when it is new, False when it replaces one.
+
+        Raises:
+            NotFound: no such sequence.
+            ProblemError: conflict; the sequence takes no more frames.
+            BadUpload: a number, or pixels in all, above the limits.
+        """
+        if not 0 <= frame.n < limits.max_frames:
+            raise BadUpload(f"frame {frame.n}: a sequence has at most {limits.max_frames}, counted from 0")
+        record, frames = keys.sequence(sequence), keys.frames(sequence)
+
+        def record_frame(pipeline: Pipeline) -> bool:
+            self._require(pipeline, sequence, (SequenceState.OPEN,), "takes no more frames")
+            before = pipeline.hget(frames, str(frame.n))
+            old = Frame.model_validate_json(before) if before else None
+            pixels = int(pipeline.hget(record, "pixels") or 0) + _pixels(frame) - (_pixels(old) if old else 0)
+            if pixels > limits.max_sequence_pixels:
+                most = limits.max_sequence_pixels
+                raise BadUpload(f"sequence {sequence} would have {pixels} pixels; the limit is {most}")
+            pipeline.multi()
+            pipeline.hset(frames, str(frame.n), frame.model_dump_json())
+            pipeline.hset(record, "pixels", str(pixels))
+            return old is None
+
+        return self._transaction(record_frame, record, frames)
+
+    def frames(self, sequence: str) -> list[Frame]:
+        """All frames so far, by number."""
+        found = [Frame.model_validate_json(data) for data in self.client.hvals(keys.frames(sequence))]
+        return sorted(found, key=lambda frame: frame.n)
+
+    def queue(self, sequence: str, job: str, also: Callable[[Pipeline], object]) -> None:
+        """Give a sequence that is open, or whose last job failed, to a new job.
+
+        `also` adds to the same transaction.
+
+        Raises:
+            NotFound: no such sequence.
+            ProblemError: conflict; a job has it already, or it is published.
+            BadUpload: it has no frames, or numbers are missing between them.
+        """
+
+        def hand_over(pipeline: Pipeline) -> None:
+            self._require(pipeline, sequence, RESTARTABLE, "is in work or done already")
+            _require_dense(sequence, [int(n) for n in pipeline.hkeys(keys.frames(sequence))])
+            pipeline.multi()
+            changed = {"state": SequenceState.QUEUED, "job": job, "error": None}
+            fields: Fields = {name: to_field(value) for name, value in changed.items()}
+            pipeline.hset(keys.sequence(sequence), mapping=fields)
+            also(pipeline)
+
+        self._transaction(hand_over, keys.sequence(sequence), keys.frames(sequence))
+
+    def take_over(
+        self, sequence: str, job: str, state: SequenceState, error: Problem | None = None
+    ) -> Attempt | None:
+        """Put the sequence in `state` for its job, and shut out every earlier attempt.
+
+        Returns:
+            The attempt that may write from now on; None when the sequence is published, ended, removed, or
+            in the hands of another job.
+        """
+        return self._change(sequence, job, "", state, error)
+
+    def give_up(self, attempt: Attempt, state: SequenceState, error: Problem | None = None) -> bool:
+        """Put the sequence in `state` for this very attempt; False when it is no longer in its job's hands.
+
+        Raises:
+            Fenced: a newer attempt has taken over.
+        """
+        return self._change(attempt.sequence, attempt.job, str(attempt.token), state, error) is not None
+
+    def delete(self, sequence: str) -> None:
+        """Remove the record, the manifest and the events; its blobs may be another's too and stay.
+
+        Raises:
+            NotFound: no such sequence.
+        """
+        everything = (keys.sequence, keys.frames, keys.fence, keys.manifest, keys.events)
+        with self.client.pipeline() as pipeline:
+            pipeline.zrem(keys.sequences(), sequence)
+            pipeline.delete(*(name(sequence) for name in everything))
+            removed, _ = pipeline.execute()
+        if not removed:
+            raise NotFound(f"no sequence {sequence}")
+
+    def _change(
+        self, sequence: str, job: str, token: str, state: SequenceState, error: Problem | None
+    ) -> Attempt | None:
+        answer = run_script(
+            self.client,
+            "state",
+            [keys.fence(sequence), keys.sequence(sequence)],
+            [to_field(job), token, "state", to_field(state), "error", to_field(error)],
+        )
+        return Attempt(job, sequence, cast(int, answer)) if answer else None
+
+    def _find(self, sequence: str) -> Sequence | None:
+        try:
+            return self.get(sequence)
+        except NotFound:  # removed between the index and the record
+            return None
+
+    def _require(
+        self, pipeline: Pipeline, sequence: str, states: tuple[SequenceState, ...], otherwise: str
+    ) -> None:
+        state = pipeline.hget(keys.sequence(sequence), "state")
+        if state is None:
+            raise NotFound(f"no sequence {sequence}")
+        if text(state) not in map(to_field, states):
+            detail = f"sequence {sequence} is {text(state)} and {otherwise}"
+            raise ProblemError(make_problem("conflict", detail))
+
+    def _transaction(self, change: Callable[[Pipeline], T], *watched: str) -> T:
+        step = cast(Callable[[Pipeline], None], change)  # redis-py's annotation forgets the value
+        return cast(T, self.client.transaction(step, *watched, value_from_callable=True))
+
+
+def page_of_ids(
+    client: redis.Redis, index: str, limit: int, cursor: str | None
+) -> tuple[list[str], str | None]:
+    """Up to `limit` ids of an index whose ids sort by time, newest first, and the next page's cursor."""
+    start = f"({cursor}" if cursor else "+"
+    found = [text(name) for name in client.zrevrangebylex(index, start, "-", start=0, num=limit + 1)]
+    return found[:limit], found[limit - 1] if len(found) > limit else None
+
+
+def _pixels(frame: Frame) -> int:
+    return frame.width * frame.height
+
+
+def _require_dense(sequence: str, numbers: list[int]) -> None:
+    if not numbers:
+        raise BadUpload(f"sequence {sequence} has no frames; put at least one, then complete it")
+    missing = sorted(set(range(max(numbers) + 1)) - set(numbers))
+    if missing:
+        some = ", ".join(map(str, missing[:10]))
+        raise BadUpload(
+            f"sequence {sequence} lacks {len(missing)} frames: {some}; put them, then complete it"
+        )

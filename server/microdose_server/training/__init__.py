@@ -1,0 +1,1 @@
+"""The recipe that trains a teacher, and the perceptual loss it needs."""

@@ -1,0 +1,63 @@
+"""Random crops of a folder of photographs, held in memory as 8-bit arrays."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from microdose.errors import BadUpload
+
+Pixels = NDArray[np.uint8]
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif"}
+
+
+def load_photos(folder: Path, least_side: int) -> list[Pixels]:
+    """Every picture of the folder as [H, W, 3], in the order of their names.
+
+    Raises:
+        BadUpload: there is none, or one has a side shorter than ``least_side``.
+    """
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    if not paths:
+        raise BadUpload(f"{folder} holds no picture; give a folder of {', '.join(sorted(SUFFIXES))} files")
+    photos = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    for path, photo in zip(paths, photos, strict=True):
+        if min(photo.shape[:2]) < least_side:
+            raise BadUpload(f"{path} is {photo.shape[1]}x{photo.shape[0]}; training needs {least_side} pixels a side")
+    return photos
+
+
+def split_held_out(photos: Sequence[Pixels], held_out: int) -> tuple[list[Pixels], list[Pixels]]:
+    """Training and held-out photographs; the latter are spread evenly over the folder."""
+    every = max(1, len(photos) // max(1, held_out))
+    kept = set(range(0, every * held_out, every)) if len(photos) > 2 * held_out else set()
+    return [p for i, p in enumerate(photos) if i not in kept], [photos[i] for i in sorted(kept)]
+
+
+def crops(photos: Sequence[Pixels], batch: int, crop: int, rng: np.random.Generator) -> Iterator[Tensor]:
+    """Endless batches [batch, 3, crop, crop] in 0..1.
+
+    Photographs are drawn by area. Each crop covers 1 to 2 times its size and is scaled down to it, which HiFiC does
+    to shed the artefacts of the source's own compression; half of them are mirrored.
+    """
+    areas = np.array([photo.shape[0] * photo.shape[1] for photo in photos], dtype=np.float64)
+    share = areas / areas.sum()
+    while True:
+        chosen = rng.choice(len(photos), size=batch, p=share)
+        pictures = np.stack([_one_crop(photos[index], crop, rng) for index in chosen])
+        yield torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().float().div_(255.0)
+
+
+def _one_crop(photo: Pixels, crop: int, rng: np.random.Generator) -> Pixels:
+    height, width = photo.shape[:2]
+    side = min(height, width, round(crop * rng.uniform(1.0, 2.0)))
+    top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
+    piece = photo[top : top + side, left : left + side]
+    if side != crop:
+        resized = Image.fromarray(piece).resize((crop, crop), Image.Resampling.BICUBIC, reducing_gap=2.0)
+        piece = np.asarray(resized)
+    return piece[:, ::-1] if rng.random() < 0.5 else piece

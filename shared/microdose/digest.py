@@ -1,0 +1,34 @@
+"""Content addresses: immutable bytes are named by their SHA-256 and checked against it before use."""
+
+import hashlib
+import re
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+from microdose.errors import DigestMismatch
+
+PATTERN = r"^sha256:[0-9a-f]{64}$"
+MAX_BLOB_BYTES = 64 * 2**20
+
+Digest = Annotated[str, StringConstraints(pattern=PATTERN)]
+"""`sha256:` and 64 lower-case hexadecimal digits."""
+
+
+def digest_of(data: bytes | bytearray | memoryview) -> str:
+    """The digest that names `data`."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def verify(data: bytes | bytearray | memoryview, digest: str) -> None:
+    """Raise DigestMismatch unless `digest` names `data`."""
+    actual = digest_of(data)
+    if actual != digest:
+        raise DigestMismatch(f"{len(data)} bytes have the digest {actual}, not {digest}: fetch them again")
+
+
+def prefix(digest: str) -> bytes:
+    """The first 8 raw bytes of a digest: enough for a header to say which base it means."""
+    if re.fullmatch(PATTERN[1:-1], digest) is None:
+        raise DigestMismatch(f"{digest[:80]!r} is not a digest (sha256: and 64 hexadecimal digits)")
+    return bytes.fromhex(digest[7:23])

@@ -1,0 +1,159 @@
+"""Bodies of the HTTP API, shared by both ends."""
+
+from enum import StrEnum
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import AwareDatetime, Field
+
+from microdose.base import Descriptor
+from microdose.digest import Digest
+from microdose.document import Document, Request
+from microdose.dose import DoseKind
+from microdose.ids import Id
+from microdose.manifest import ByteCounts, Count, Name, Side
+from microdose.problem import Problem
+
+Share = Annotated[float, Field(ge=0)]
+
+
+class DoseChoice(StrEnum):
+    """What a publisher asks for; `auto` lets the rate search decide."""
+
+    AUTO = "auto"
+    NONE = "none"
+    FULL = "full"
+
+
+class SequenceState(StrEnum):
+    """open: frames may be added. queued, running: a job has it. The rest is final."""
+
+    OPEN = "open"
+    QUEUED = "queued"
+    RUNNING = "running"
+    PUBLISHED = "published"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class JobState(StrEnum):
+    """queued, running, then one of four ends."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def final(self) -> bool:
+        """True where the job will not change any more."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+class SequenceCreate(Request):
+    """A new sequence. `lmbda` weighs bits against distortion in the rate search; None takes the server's."""
+
+    name: Name | None = None
+    profile: Literal["standard"] = "standard"
+    dose: DoseChoice = DoseChoice.AUTO
+    lmbda: Annotated[float, Field(gt=0)] | None = None
+
+
+class Results(Document):
+    """What a published sequence measured. `bpp_total` counts every byte of the sequence per pixel."""
+
+    pictures: Count
+    pixels: Count
+    bytes: ByteCounts
+    bpp_total: Share
+    dose_kind: DoseKind
+    seconds: dict[str, float] = Field(default_factory=dict)
+
+
+class Sequence(Document):
+    """A sequence as the server sees it."""
+
+    id: Id
+    name: Name | None = None
+    profile: str
+    dose: DoseChoice
+    lmbda: float | None = None
+    state: SequenceState
+    created: AwareDatetime
+    frames: Count = 0
+    job: Id | None = None
+    results: Results | None = None
+    error: Problem | None = None
+
+
+class Frame(Document):
+    """An uploaded picture. `notes` says what intake changed (orientation applied, profile converted...)."""
+
+    n: Count
+    digest: Digest
+    size: Count
+    width: Side
+    height: Side
+    name: Name | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Job(Document):
+    """The work of turning frames into a published sequence. `attempt` counts how often it was started."""
+
+    id: Id
+    sequence: Id
+    state: JobState
+    attempt: Count = 0
+    phase: str | None = None
+    step: Count = 0
+    steps: Count = 0
+    loss: float | None = None
+    eta_s: float | None = None
+    error: Problem | None = None
+    created: AwareDatetime
+    started: AwareDatetime | None = None
+    ended: AwareDatetime | None = None
+
+
+class JobEvent(Document):
+    """A change of a job: of its state, or of its progress only."""
+
+    type: Literal["state", "progress"]
+    job: Job
+
+
+T = TypeVar("T")
+
+
+class Page(Document, Generic[T]):
+    """A part of a list; pass `next` as `cursor` to get the part after it."""
+
+    items: tuple[T, ...]
+    next: str | None = None
+
+
+class BaseInfo(Document):
+    """A base that this server encodes for."""
+
+    name: str
+    base: Descriptor
+    parameters: Count
+    kmac_per_pixel: Share
+
+
+class Refused(Document):
+    """One file of an upload that was not taken, and why."""
+
+    name: str
+    error: Problem
+
+
+class UploadReport(Document):
+    """What became of an upload in one call."""
+
+    sequence: Id
+    job: Job
+    frames: Count
+    refused: tuple[Refused, ...] = ()

@@ -1,0 +1,88 @@
+"""Redis first, the server for what Redis has lost."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from microdose.problem import ProblemError
+from microdose_client import Client
+from tests.shelves import KEY, ONCE, HttpShelf, RedisShelf, publish
+from tests.tiny_base import TinySequence, tiny_sequence
+
+
+@pytest.fixture
+def http() -> Iterator[HttpShelf]:
+    with HttpShelf() as shelf:
+        yield shelf
+
+
+@pytest.fixture
+def memory(redis_url: str) -> Iterator[RedisShelf]:
+    with RedisShelf(redis_url) as shelf:
+        yield shelf
+
+
+@pytest.fixture
+def client(http: HttpShelf, memory: RedisShelf, tmp_path: Path) -> Iterator[Client]:
+    with Client(http.url, redis=memory.url(), key=KEY, cache_dir=tmp_path / "cache", retry=ONCE) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def sequence() -> TinySequence:
+    return tiny_sequence(3)
+
+
+def numbers(client: Client, sequence: TinySequence) -> list[int]:
+    return [picture.n for picture in client.pictures(sequence.manifest.sequence, threads=1)]
+
+
+def test_a_complete_redis_leaves_the_server_in_peace(
+    http: HttpShelf, memory: RedisShelf, client: Client, sequence: TinySequence
+) -> None:
+    publish(memory, sequence)
+    assert numbers(client, sequence) == [0, 1, 2]
+    assert http.fetched == []
+
+
+def test_only_what_is_missing_comes_by_http(
+    http: HttpShelf, memory: RedisShelf, client: Client, sequence: TinySequence
+) -> None:
+    publish(memory, sequence)
+    publish(http, sequence)
+    lost = sequence.manifest.segments[1].blob.digest
+    memory.lose_blob(lost)
+    assert numbers(client, sequence) == [0, 1, 2]
+    assert http.fetched == [f"/v1/blobs/{lost}"]
+
+
+def test_a_damaged_copy_comes_by_http(
+    http: HttpShelf, memory: RedisShelf, client: Client, sequence: TinySequence
+) -> None:
+    publish(memory, sequence)
+    publish(http, sequence)
+    first, second = (sequence.manifest.segments[n].blob for n in (0, 1))
+    memory.put_blob(first.digest, bytes(first.size))
+    memory.put_blob(second.digest, b"short")
+    assert numbers(client, sequence) == [0, 1, 2]
+    assert sorted(http.fetched) == sorted(f"/v1/blobs/{blob.digest}" for blob in (first, second))
+
+
+def test_a_sequence_that_redis_does_not_know_comes_by_http(
+    http: HttpShelf, client: Client, memory: RedisShelf, sequence: TinySequence
+) -> None:
+    publish(http, sequence)
+    assert numbers(client, sequence) == [0, 1, 2]
+
+
+def test_the_viewers_user_may_read_published_keys_only(memory: RedisShelf, sequence: TinySequence) -> None:
+    publish(memory, sequence)
+    source = memory.source()
+    assert source.manifest(sequence.manifest.sequence)
+    blind = memory.restrict("blind", "-@all +@connection")
+    with pytest.raises(ProblemError) as caught:
+        blind.manifest(sequence.manifest.sequence)
+    assert caught.value.problem.slug == "forbidden"
+    source.close()
+    blind.close()

@@ -1,0 +1,110 @@
+"""Stand-ins for the work of a job: everything around the torch part is real, as are the ways they end.
+
+`MICRODOSE_…` in the environment says where Redis is; each notes its process in the list `pids:<job>`.
+"""
+
+import os
+import signal
+import time
+from contextlib import suppress
+
+from microdose.digest import digest_of
+from microdose.dose import DoseKind
+from microdose.errors import BadPicture, Unavailable
+from microdose.resources import Frame
+from microdose_server.jobs.attempt import Assignment, make_attempt
+from microdose_server.jobs.publication import Coded, make_publication, make_results
+from microdose_server.store.bus import publish
+from microdose_server.store.redis import LOST
+from tests.tiny_base import tiny_base, tiny_dose, tiny_segment
+
+
+def publishing(job: str) -> None:
+    """Publish one tiny picture."""
+    make_attempt(job, _publish)
+
+
+def endless(job: str) -> None:
+    """Report for ever."""
+    make_attempt(job, _work_for_ever)
+
+
+def crashing(job: str) -> None:
+    """Die as if out of memory, each time."""
+    make_attempt(job, lambda given: _die(given))
+
+
+def crashing_once(job: str) -> None:
+    """Die at the first attempt, publish at the second."""
+    make_attempt(job, lambda given: _die(given) if given.report.job.attempt == 1 else _publish(given))
+
+
+def endless_once(job: str) -> None:
+    """Report for ever at the first attempt, publish at the second."""
+    make_attempt(job, lambda given: (_work_for_ever if given.report.job.attempt == 1 else _publish)(given))
+
+
+def patient(job: str) -> None:
+    """Report until the key `go:<job>` exists, then publish."""
+    make_attempt(job, _work_until_told)
+
+
+def refusing(job: str) -> None:
+    """Fail by an error of the input."""
+    make_attempt(job, _refuse)
+
+
+def unavailable(job: str) -> None:
+    """Fail by an error that is not the job's."""
+    make_attempt(job, _lose_redis)
+
+
+def note_process(given: Assignment) -> None:
+    """Tell the test who works."""
+    given.client.rpush(f"pids:{given.attempt.job}", os.getpid())
+
+
+def _publish(given: Assignment) -> None:
+    note_process(given)
+    base, sequence = tiny_base(), given.attempt.sequence
+    dose, segment = tiny_dose(base), tiny_segment(base)
+    frame = Frame(n=0, digest=digest_of(b""), size=0, width=40, height=24)
+    made = make_publication(sequence, "tiny", base, [Coded(frame, segment)], dose, DoseKind.FULL)
+    given.report.phase("publish", 1)
+    results = make_results(made.manifest, given.report.seconds)
+    publish(given.client, given.attempt, made.manifest, made.events, results)
+
+
+def _work_for_ever(given: Assignment) -> None:
+    given.report.phase("distil", 10**9)
+    note_process(given)
+    for step in range(10**9):
+        given.report.step(step)
+        time.sleep(0.05)
+
+
+def _work_until_told(given: Assignment) -> None:
+    given.report.phase("distil", 10**9)
+    note_process(given)
+    step, told = 0, False
+    while not told:
+        step += 1
+        given.report.step(step)
+        time.sleep(0.05)
+        with suppress(*LOST):
+            told = bool(given.client.exists(f"go:{given.attempt.job}"))
+    _publish(given)
+
+
+def _die(given: Assignment) -> None:
+    note_process(given)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _refuse(given: Assignment) -> None:
+    raise BadPicture("frame 0: truncated")
+
+
+def _lose_redis(given: Assignment) -> None:
+    note_process(given)
+    raise Unavailable("no Redis at nowhere")

@@ -1,0 +1,32 @@
+"""The real API on a real port, in a thread of the test's process."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from microdose_server.api.app import LoadBases, create_app
+from microdose_server.settings import Settings
+
+START_S = 60.0
+
+
+@contextmanager
+def live_api(settings: Settings, load_bases: LoadBases = lambda blobs: ()) -> Iterator[str]:
+    """Serve the API of `settings`, which names a Redis, by default without bases; yields its URL."""
+    app = create_app(settings, load_bases)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        deadline = time.monotonic() + START_S
+        while not server.started:
+            if not thread.is_alive() or time.monotonic() > deadline:
+                raise RuntimeError("the API did not start")
+            time.sleep(0.01)
+        yield "http://{}:{}".format(*server.servers[0].sockets[0].getsockname()[:2])
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -1,0 +1,136 @@
+"""Places that hold a published sequence, real and local, whose contents a test may spoil.
+
+HttpShelf    a real HTTP server on loopback       RedisShelf   a real Valkey, filled by the server's own code
+"""
+
+import json
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import redis
+
+from microdose import keys
+from microdose_client import Client, Retry, Timeouts
+from microdose_client.api import Api
+from microdose_client.bus import Bus
+from microdose_client.http import Http
+from microdose_client.source import Source
+from microdose_server.store.bus import put_hot_blob
+from tests.loopback import Loopback, Reply, Request, problem_reply
+from tests.tiny_base import TinySequence
+
+KEY = "md_viewer_secret"
+ONCE = Retry(attempts=1)
+SHORT = Timeouts(connect=5.0, read=0.3, total=30.0)
+VIEWER = "resetkeys %R~md:pub:* resetchannels -@all +@connection -client|kill +xread +xrange +get +getrange"
+
+
+class Shelf(Protocol):
+    """One transport's store."""
+
+    def put_manifest(self, sequence: str, data: bytes) -> None: ...
+    def put_blob(self, digest: str, data: bytes) -> None: ...
+    def lose_blob(self, digest: str) -> None: ...
+    def source(self) -> Source: ...
+    def client(self, cache_dir: Path, key: str = KEY) -> Client: ...
+
+
+def publish(shelf: Shelf, sequence: TinySequence, /, **changes: Any) -> None:
+    """Put a sequence on a shelf, with some of the manifest's JSON fields changed."""
+    document = json.loads(sequence.manifest.to_bytes()) | changes
+    for digest, data in sequence.blobs.items():
+        shelf.put_blob(digest, data)
+    shelf.put_manifest(sequence.manifest.sequence, json.dumps(document).encode())
+
+
+class HttpShelf:
+    """Serves manifests and blobs by HTTP to who has the key."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, bytes] = {}
+        self.fetched: list[str] = []
+        self._lock = threading.Lock()
+        self._loopback = Loopback(self._answer)
+
+    def put_manifest(self, sequence: str, data: bytes) -> None:
+        self.documents[f"/v1/sequences/{sequence}/manifest"] = data
+
+    def put_blob(self, digest: str, data: bytes) -> None:
+        self.documents[f"/v1/blobs/{digest}"] = data
+
+    def lose_blob(self, digest: str) -> None:
+        del self.documents[f"/v1/blobs/{digest}"]
+
+    @property
+    def url(self) -> str:
+        return self._loopback.url
+
+    def source(self) -> Api:
+        return Api(Http(self.url, key=KEY, retry=ONCE))
+
+    def client(self, cache_dir: Path, key: str = KEY) -> Client:
+        return Client(self.url, key=key, cache_dir=cache_dir, retry=ONCE)
+
+    def __enter__(self) -> Self:
+        self._loopback.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loopback.__exit__(kind, error, trace)
+
+    def _answer(self, request: Request) -> Reply:
+        if request.headers.get("authorization") != f"Bearer {KEY}":
+            return problem_reply("unauthorized", "this key is not known here")
+        with self._lock:
+            self.fetched.append(request.path)
+        data = self.documents.get(request.path)
+        return problem_reply("not-found", f"no {request.path}") if data is None else Reply(body=data)
+
+
+class RedisShelf:
+    """Keeps manifests and blobs in a Valkey, for a viewer who may read `md:pub:*` and nothing else."""
+
+    def __init__(self, url: str) -> None:
+        self._owner = redis.Redis.from_url(url, socket_timeout=10, socket_connect_timeout=10)
+        self._path = url.removeprefix("unix://")
+        self._owner.flushall()
+        self._add_user("viewer", VIEWER)
+
+    def put_manifest(self, sequence: str, data: bytes) -> None:
+        self._owner.set(keys.manifest(sequence), data)
+
+    def put_blob(self, digest: str, data: bytes) -> None:
+        put_hot_blob(self._owner, digest, data, "application/octet-stream", seconds=600)
+
+    def lose_blob(self, digest: str) -> None:
+        self._owner.delete(keys.blob_chunk(digest, 0))
+
+    def url(self, key: str = KEY, user: str = "viewer") -> str:
+        return f"unix://{user}:{key}@{self._path}"
+
+    def source(self) -> Bus:
+        return Bus.connect(self.url())
+
+    def restrict(self, user: str, rules: str) -> Bus:
+        """A view through another user."""
+        self._add_user(user, rules)
+        return Bus.connect(self.url(user=user))
+
+    def client(self, cache_dir: Path, key: str = KEY) -> Client:
+        return Client(redis=self.url(key), cache_dir=cache_dir)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._owner.close()
+
+    def _add_user(self, user: str, rules: str) -> None:
+        words = ("ACL", "SETUSER", user, "reset", "on", f">{KEY}", *rules.split())
+        self._owner.execute_command(*words)  # type: ignore[no-untyped-call]

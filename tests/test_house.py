@@ -1,0 +1,131 @@
+"""The house rules that a program can check: who imports whom, what the README promises, which version."""
+
+import argparse
+import ast
+import importlib
+import importlib.metadata
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+README = (ROOT / "README.md").read_text()
+
+HEAVY = {"torch", "torchvision", "compressai", "fastapi", "starlette", "uvicorn", "rq", "av", "matplotlib"}
+FORBIDDEN = {
+    "microdose": HEAVY | {"microdose_client", "microdose_server", "httpx", "redis", "rich"},
+    "microdose_client": HEAVY | {"microdose_server"},
+}
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+package = importlib.import_module(sys.argv[1])
+for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    if not module.name.endswith(".__main__"):
+        importlib.import_module(module.name)
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_arrows_in_a_fresh_interpreter(package: str) -> None:
+    path = [str(ROOT / folder) for folder in ("shared", "server", "client")]
+    program = f"import sys; sys.path[:0] = {path}\n{IMPORT_ALL}"
+    done = subprocess.run(
+        [sys.executable, "-c", program, package], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert package in loaded
+    assert not loaded & FORBIDDEN[package]
+
+
+def test_the_server_never_imports_the_client() -> None:
+    guilty = [
+        file.relative_to(ROOT)
+        for file in (ROOT / "server").rglob("*.py")
+        if any(name.partition(".")[0] == "microdose_client" for name in imports(ast.parse(file.read_text())))
+    ]
+    assert not guilty
+
+
+def imports(tree: ast.AST) -> list[str]:
+    """The modules that a source file names in its imports."""
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.append(node.module)
+    return found
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks in that language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands(program: str) -> list[list[str]]:
+    """The arguments of every call of `program` in the README's shell blocks."""
+    lines = [shlex.split(line, comments=True) for block in blocks("sh") for line in block.splitlines()]
+    return [line[1:] for line in lines if line and line[0] == program]
+
+
+@pytest.mark.parametrize("program", ["microdose", "microdose-server"])
+def test_readme_commands_parse(program: str) -> None:
+    module, _, main = PROJECT["project"]["scripts"][program].partition(":")
+    cli = importlib.import_module(module)
+    assert callable(getattr(cli, main))
+    parser = getattr(cli, {"microdose": "build_parser", "microdose-server": "parser"}[program])()
+    assert isinstance(parser, argparse.ArgumentParser)
+    assert commands(program)
+    for arguments in commands(program):
+        parser.parse_args(arguments)
+
+
+def test_readme_make_targets_exist() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {"demo", "test"} <= set(re.findall(r"\bmake ([a-z-]+)", README)) <= set(targets)
+
+
+def test_readme_python_names_exist() -> None:
+    (example,) = blocks("python")
+    for node in ast.walk(ast.parse(example)):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(str(node.module))
+            assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize(
+    "document", [ROOT / "README.md", *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name
+)
+def test_links_and_paths_lead_somewhere(document: Path) -> None:
+    text = document.read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    paths = re.findall(r"\b(?:shared|client|server|examples|benchmarks|docker)/[\w/.-]*\w", text)
+    missing = [link for link in links if not (document.parent / link).exists()]
+    missing += [path for path in paths if not (ROOT / path).exists()]
+    assert not missing
+
+
+def test_versions_agree() -> None:
+    version = PROJECT["project"]["version"]
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == version == importlib.metadata.version("microdose")
+
+
+def test_every_requirement_is_pinned() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    extras = PROJECT["project"]["optional-dependencies"]
+    wanted = [*PROJECT["project"]["dependencies"], *extras["server"], *extras["dev"]]
+    names = {re.match(r"[\w.-]+", requirement)[0] for requirement in wanted}  # type: ignore[index]
+    assert names <= set(pins)
+    for exact in (requirement for requirement in wanted if "==" in requirement):
+        name, version = exact.split("==")
+        assert pins[name] == version

@@ -1,0 +1,120 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from microdose.decoder import Decoder
+from microdose.digest import digest_of
+from microdose.errors import Fenced, NotFound
+from microdose.ids import new_id
+from microdose.manifest import parse_manifest
+from microdose.resources import DoseChoice, Frame, JobEvent, SequenceCreate, SequenceState
+from microdose_server.jobs import outcome
+from microdose_server.jobs.attempt import Assignment
+from microdose_server.jobs.progress import Reporter
+from microdose_server.jobs.queue import JobQueue
+from microdose_server.jobs.records import Jobs
+from microdose_server.jobs.work import patiently, process
+from microdose_server.settings import Settings
+from microdose_server.store.blobs import originals, public_blobs
+from microdose_server.store.bus import read_hot_blob, read_manifest
+from microdose_server.store.sequences import Sequences
+from tests.photos import encode, photo
+from tests.tiny_encoder import TinyEncoder
+
+Give = Callable[[], Assignment]
+
+
+@pytest.fixture
+def give(bus: redis.Redis, tmp_path: Path) -> Give:
+    """Begin a job on two photographs, without a dose."""
+    settings = Settings(data_dir=tmp_path)
+
+    def make() -> Assignment:
+        sequence = Sequences(bus).create(SequenceCreate(name="photos", dose=DoseChoice.NONE)).id
+        for n in range(2):
+            data = encode(photo(n))
+            digest = originals(tmp_path).put(data)
+            frame = Frame(n=n, digest=digest, size=len(data), width=96, height=64, name=f"{n}.png")
+            Sequences(bus).put_frame(sequence, frame, settings.limits)
+        begun = outcome.begin(bus, JobQueue(bus).enqueue(sequence))
+        assert begun is not None
+        job, attempt = begun
+        return Assignment(bus, settings, attempt, Reporter(Jobs(bus), job, attempt.token, every_s=0))
+
+    return make
+
+
+def test_a_job_turns_pictures_into_what_viewers_decode(bus: redis.Redis, give: Give, tmp_path: Path) -> None:
+    given = give()
+    process(given, TinyEncoder())
+    manifest = parse_manifest(read_manifest(bus, given.attempt.sequence) or b"")
+    assert [entry.name for entry in manifest.segments] == ["0.png", "1.png"]
+    decoder = Decoder(TinyEncoder().base, None, threads=1)
+    for entry in manifest.segments:
+        segment = public_blobs(tmp_path).get(entry.blob.digest)
+        assert read_hot_blob(bus, entry.blob.digest) == segment
+        assert decoder.decode(segment).pixels.shape == (entry.height, entry.width, 3)
+
+
+def test_every_blob_of_the_manifest_is_on_disk(bus: redis.Redis, give: Give, tmp_path: Path) -> None:
+    given = give()
+    process(given, TinyEncoder())
+    manifest = parse_manifest(read_manifest(bus, given.attempt.sequence) or b"")
+    base = TinyEncoder().base.document
+    for descriptor in (*manifest.descriptors(), base.student, base.hyper):
+        assert public_blobs(tmp_path).size(descriptor.digest) == descriptor.size
+
+
+def test_results_and_progress_are_recorded(bus: redis.Redis, give: Give) -> None:
+    given = give()
+    process(given, TinyEncoder())
+    sequence = Sequences(bus).get(given.attempt.sequence)
+    assert sequence.state == SequenceState.PUBLISHED
+    assert sequence.results is not None
+    assert (sequence.results.pictures, sequence.results.pixels) == (2, 2 * 96 * 64)
+    assert set(sequence.results.seconds) == {"encode", "distil", "verify", "publish"}
+    events = [JobEvent.model_validate_json(data).job.phase for _, data in Jobs(bus).events(given.attempt.job)]
+    assert list(dict.fromkeys(events))[1:] == ["load", "encode", "distil", "verify", "publish"]
+
+
+def test_originals_are_never_published(give: Give, tmp_path: Path) -> None:
+    process(give(), TinyEncoder())
+    for n in range(2):
+        assert not public_blobs(tmp_path).has(digest_of(encode(photo(n))))
+
+
+def test_a_cancelled_job_stops_without_publishing(bus: redis.Redis, give: Give) -> None:
+    given = give()
+    outcome.cancel(bus, given.attempt.job)
+    with pytest.raises(Fenced):
+        process(given, TinyEncoder())
+    assert read_manifest(bus, given.attempt.sequence) is None
+
+
+def test_a_missing_original_is_named(bus: redis.Redis, give: Give, tmp_path: Path) -> None:
+    given = give()
+    frame = Sequences(bus).frames(given.attempt.sequence)[1]
+    originals(tmp_path).delete(frame.digest)
+    with pytest.raises(NotFound, match=frame.digest):
+        process(given, TinyEncoder())
+
+
+def test_a_redis_that_comes_back_in_time_is_waited_for() -> None:
+    answers: list[type[Exception] | None] = [redis.ConnectionError, None]
+
+    def flaky() -> str:
+        if error := answers.pop(0):
+            raise error("away")
+        return new_id()
+
+    assert patiently(flaky)
+
+
+def test_a_redis_that_stays_away_is_given_up() -> None:
+    def away() -> None:
+        raise redis.TimeoutError("too slow")
+
+    with pytest.raises(redis.TimeoutError):
+        patiently(away, seconds=0)

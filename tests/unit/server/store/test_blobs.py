@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from microdose.digest import MAX_BLOB_BYTES, digest_of
+from microdose.errors import BadUpload, DigestMismatch, NotFound
+from microdose_server.store.blobs import BlobStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path)
+
+
+@pytest.mark.parametrize("data", [b"", b"a", bytes(1 << 20)], ids=len)
+def test_a_blob_comes_back_under_its_digest(store: BlobStore, data: bytes) -> None:
+    digest = store.put(data)
+    assert digest == digest_of(data)
+    assert store.get(digest) == data
+    assert (store.has(digest), store.size(digest)) == (True, len(data))
+
+
+def test_keeping_a_blob_twice_leaves_one_file_and_no_rest(store: BlobStore) -> None:
+    assert store.put(b"once") == store.put(b"once")
+    assert [path.name for path in store.root.rglob("*") if path.is_file()] == [digest_of(b"once")[7:]]
+
+
+def test_another_store_of_the_same_folder_sees_it(store: BlobStore) -> None:
+    assert BlobStore(store.root).get(store.put(b"shared")) == b"shared"
+
+
+def test_a_damaged_file_is_noticed(store: BlobStore) -> None:
+    digest = store.put(b"sound")
+    store.path(digest).write_bytes(b"rotten")
+    with pytest.raises(DigestMismatch):
+        store.get(digest)
+
+
+def test_a_truncated_file_is_mended_by_keeping_the_blob_again(store: BlobStore) -> None:
+    digest = store.put(b"whole")
+    store.path(digest).write_bytes(b"wh")
+    store.put(b"whole")
+    assert store.get(digest) == b"whole"
+
+
+def test_a_deleted_blob_is_gone_and_may_be_deleted_again(store: BlobStore) -> None:
+    digest = store.put(b"gone")
+    store.delete(digest)
+    store.delete(digest)
+    assert not store.has(digest)
+    for look in (store.get, store.size):
+        with pytest.raises(NotFound):
+            look(digest)
+
+
+def test_a_blob_over_the_limit_is_refused(store: BlobStore) -> None:
+    with pytest.raises(BadUpload, match="over the limit"):
+        store.put(bytes(MAX_BLOB_BYTES + 1))
+
+
+def test_a_write_that_fails_leaves_nothing(store: BlobStore) -> None:
+    in_the_way = store.path(digest_of(b"data"))
+    in_the_way.mkdir(parents=True)
+    (in_the_way / "file").touch()
+    with pytest.raises(OSError, match="irectory"):
+        store.put(b"data")
+    assert not list((store.root / "tmp").iterdir())
+
+
+@given(name=st.text(max_size=100) | st.sampled_from(["sha256:../../etc/passwd", "sha256:" + "A" * 64]))
+def test_what_is_no_digest_never_becomes_a_path(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    with pytest.raises(NotFound, match="is not a digest"):
+        BlobStore(tmp_path_factory.getbasetemp()).path(name)
