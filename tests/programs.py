@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from microdose_server.settings import Settings
 
 Start = Callable[..., "Program"]
 
@@ -37,13 +39,13 @@ class Program:
         return self.process.wait(seconds)
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start `microdose-server --json` with arguments; it ends with the test."""
+@contextmanager
+def starting(folder: Path) -> Iterator[Start]:
+    """Start `microdose-server --json` with arguments and environment; all end with the context."""
     with ExitStack() as stack:
 
         def start(*arguments: str, **environ: str) -> Program:
-            log = tmp_path / f"{arguments[0]}-{len(list(tmp_path.glob('*.log')))}.log"
+            log = folder / f"{arguments[0]}-{len(list(folder.glob('*.log')))}.log"
             process = stack.enter_context(
                 subprocess.Popen(
                     [sys.executable, "-m", "microdose_server", *arguments, "--json"],
@@ -59,6 +61,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield start
 
 
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts programs that end with the test."""
+    with starting(tmp_path) as start:
+        yield start
+
+
 def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
     """Run `microdose-server` to its end."""
     command = [sys.executable, "-m", "microdose_server", *arguments]
@@ -66,6 +75,7 @@ def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
 
 
 def surroundings() -> dict[str, str]:
-    """This process's environment without settings of ours, able to import what it can."""
-    plain = {k: v for k, v in os.environ.items() if k != "REDIS_URL" and not k.startswith("MICRODOSE_")}
+    """This process's environment without settings of a server, able to import what this process can."""
+    settings = {"REDIS_URL", *(f"MICRODOSE_{name.upper()}" for name in Settings.model_fields)}
+    plain = {name: value for name, value in os.environ.items() if name not in settings}
     return plain | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -1,5 +1,6 @@
 """A second decoder, written from docs/wire.md alone in plain Python: slow, and without any of our code."""
 
+import math
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -97,7 +98,7 @@ def dose_values(blob: bytes, base: Any) -> list[tuple[int, float, list[int]]]:
     coded_rows = reader.take(reader.varint())
     shapes = [base["tensors"][slot]["shape"] for slot, _ in heads]
     sizes = [base["tensors"][slot]["length"] // 4 for slot, _ in heads]
-    rows = [shape[0] if len(shape) > 1 else 1 for shape in shapes]
+    rows = [1 if math.prod(shape[1:]) == 1 else shape[0] for shape in shapes]
     lengths = [size // n for size, n in zip(sizes, rows, strict=True) for _ in range(n)]
     number, index = 0, []
     steps = symbols(coded_rows, [table] * len(lengths), base["tables"]["dose"])

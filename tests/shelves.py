@@ -4,6 +4,7 @@ HttpShelf    a real HTTP server on loopback       RedisShelf   a real Valkey, fi
 """
 
 import json
+import re
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,8 @@ from tests.tiny_base import TinySequence
 KEY = "md_viewer_secret"
 ONCE = Retry(attempts=1)
 SHORT = Timeouts(connect=5.0, read=0.3, total=30.0)
-VIEWER = "resetkeys %R~md:pub:* resetchannels -@all +@connection -client|kill +xread +xrange +get +getrange"
+OPERATIONS = (Path(__file__).parents[1] / "docs" / "operations.md").read_text()
+(VIEWER,) = re.findall(r"^ACL SETUSER viewer on >PASSWORD (.+)$", OPERATIONS, re.MULTILINE)
 
 
 class Shelf(Protocol):

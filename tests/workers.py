@@ -55,7 +55,7 @@ def enqueue(client: redis.Redis, body: str) -> Job:
 
 def finish(client: redis.Redis, job: Job) -> Job:
     """The job when it has ended."""
-    assert poll(lambda: Jobs(client).wait(job.id, 1).state.final, PATIENCE_S)
+    assert poll(lambda: Jobs(client).get(job.id).state.final, PATIENCE_S)
     return Jobs(client).get(job.id)
 
 

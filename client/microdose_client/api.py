@@ -1,15 +1,14 @@
 """The server's calls, one method each: typed in, typed out. Also a Source of published bytes."""
 
-import re
 from pathlib import Path
 from urllib.parse import quote
 
 from microdose.base import Descriptor
 from microdose.errors import NotFound
+from microdose.ids import is_id
 from microdose.resources import BaseInfo, Frame, Job, Page, Sequence, SequenceCreate
 from microdose_client.http import Http, parse
 
-_ID = re.compile(r"[a-z0-9]{26}")
 _INTAKE_S = 600.0  # a clip is unpacked before the server answers
 
 
@@ -112,7 +111,7 @@ def _job(name: str) -> str:
 
 def _checked(kind: str, name: str) -> str:
     """An id fit for a path. Raises NotFound for anything else, which no server can have."""
-    if not _ID.fullmatch(name):
+    if not is_id(name):
         raise NotFound(f"{name!r} is not a {kind} id, which has 26 letters and digits, all lower case")
     return name
 

@@ -42,7 +42,10 @@ class Bus:
                 socket_timeout=timeouts.read,
                 retry=Retry(ExponentialBackoff(cap=1.0, base=0.1), 2),
             )
-        except ValueError:  # its words may hold a part of the password
+            where = client.connection_pool.connection_kwargs
+            client.connection_pool.connection_class(**where)  # else an unknown option shows at the first read
+            str(where.get("host")).encode("idna")  # and so does a host that cannot be one
+        except (ValueError, TypeError):  # its words may hold a part of the password
             raise Unavailable("this is not a Redis URL; give one like redis://host:6379/0") from None
         return cls(client, owned=True)
 

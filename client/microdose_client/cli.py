@@ -15,6 +15,7 @@ from microdose.errors import MicrodoseError
 from microdose.resources import DoseChoice
 from microdose_client import commands
 from microdose_client.client import DEFAULT_SERVER
+from microdose_client.printable import printable
 from microdose_client.progress import reporter
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             outcome = run(args, report)
     except MicrodoseError as error:
         notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
-        print(f"microdose: {' '.join(str(error).split())}{notes}", file=sys.stderr)
+        print(printable(f"microdose: {' '.join(str(error).split())}{notes}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("microdose: interrupted", file=sys.stderr)
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         print(TypeAdapter(object).dump_json(outcome.value, indent=2).decode())
     else:
-        print(outcome.text)
+        print(printable(outcome.text))
     return 0
 
 

@@ -36,7 +36,7 @@ class Client:
             for picture in client.pictures(job.sequence):
                 print(picture.n, picture.pixels.shape)
 
-    Reading takes published bytes from `redis` first, if given, and from `server` what Redis no longer holds.
+    Reading takes published bytes from `redis` first, if given, and from `server` what cannot be had there.
     Every method raises errors of the one tree under `microdose.errors.MicrodoseError`: Unavailable (out of
     reach or too slow), NotFound, ProblemError (a refusal, of the key for instance), and those named there.
     """

@@ -72,7 +72,7 @@ def run_decode(args: Namespace, report: Report) -> Outcome:
 def run_info(args: Namespace, report: Report) -> Outcome:
     """Describe a published sequence or an .mds file."""
     path = Path(args.subject)
-    if path.suffix == ".mds" or path.is_file():
+    if path.suffix == ".mds" or _is_file(path):
         info = file_info(path)
     else:
         with _client(args) as client:
@@ -99,6 +99,14 @@ def run_cancel(args: Namespace, report: Report) -> Outcome:
     with _client(args) as client:
         job = client.cancel(args.job)
     return Outcome(job, _job(job))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether to read `path`, also where the system refuses to look: reading it then tells why."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def _ended(client: Client, job: Job, report: Report) -> Job:

@@ -28,7 +28,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
     Raises Unavailable: no permission, no space, a file where a folder should be.
     """
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    temporary = path.parent / f".{secrets.token_hex(8)}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)

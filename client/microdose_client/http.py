@@ -161,7 +161,8 @@ def parse(answer: Answer, model: type[T]) -> T:
 def _parse(server: str) -> httpx.URL:
     try:
         url = httpx.URL(server)
-    except httpx.InvalidURL:
+        url.host.encode("idna")  # a name that cannot be one would only show when it is looked up
+    except (httpx.InvalidURL, UnicodeError):
         url = httpx.URL("")
     if url.scheme not in ("http", "https") or not url.host:
         raise Unavailable(f"{server!r} is not a server; give a URL like http://127.0.0.1:8710")

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TextIO
 
+from microdose_client.printable import printable
+
 
 @dataclass(frozen=True)
 class Step:
@@ -39,7 +41,8 @@ class Lines:
         if mark != self._last:
             self._last = mark
             note = f" ({step.note})" if step.note else ""
-            print(f"{step.phase} {step.done}/{step.total}{note}", file=self._stream, flush=True)
+            line = printable(f"{step.phase} {step.done}/{step.total}{note}")
+            print(line, file=self._stream, flush=True)
 
 
 @contextmanager
@@ -48,7 +51,7 @@ def _bars(stream: TextIO) -> Iterator[Report]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description:<12}"),
+        TextColumn("{task.description:<12}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -59,8 +62,9 @@ def _bars(stream: TextIO) -> Iterator[Report]:
 
         def show(step: Step) -> None:
             if step.phase not in tasks:
-                tasks[step.phase] = progress.add_task(step.phase, note="")
-            progress.update(tasks[step.phase], completed=step.done, total=step.total or None, note=step.note)
+                tasks[step.phase] = progress.add_task(printable(step.phase), note="")
+            note, task = printable(step.note), tasks[step.phase]
+            progress.update(task, completed=step.done, total=step.total or None, note=note)
 
         yield show
 

@@ -6,7 +6,6 @@
 A PUT is idempotent, so an interrupted push goes on where it stopped: ask what is there, put the rest.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from microdose.digest import digest_of
 from microdose.errors import BadUpload, MicrodoseError
+from microdose.natural import natural_key
 from microdose.problem import ProblemError
 from microdose.resources import Job, SequenceCreate
 from microdose_client.api import Api
@@ -28,15 +28,6 @@ PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif",
 ARCHIVES = frozenset({".zip", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".y4m"})
 
 
-def natural(name: str) -> tuple[tuple[int, int | str], ...]:
-    """A sort key under which frame2 comes before frame10."""
-    return tuple(
-        (0, int(part)) if part.isdecimal() else (1, part.casefold())
-        for part in re.split(r"(\d+)", name)
-        if part
-    )
-
-
 def collect(paths: Iterable[Path]) -> tuple[Path, ...]:
     """The files to send: those given, in the order given, and of every folder its pictures in natural order.
 
@@ -45,12 +36,7 @@ def collect(paths: Iterable[Path]) -> tuple[Path, ...]:
     """
     files: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            files += _pictures_of(path)
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise BadUpload(f"{path} does not exist; {WANTED}")
+        files += _files_at(path)
     if not files:
         raise BadUpload(f"there is nothing to push; {WANTED}")
     if len(files) > 1:
@@ -64,15 +50,23 @@ def is_archive(path: Path) -> bool:
     return path.suffix.lower() in ARCHIVES
 
 
-def _pictures_of(folder: Path) -> list[Path]:
+def _files_at(path: Path) -> list[Path]:
     try:
-        names = list(folder.iterdir())
+        if path.is_dir():
+            return _pictures_of(path)
+        if path.is_file():
+            return [path]
     except OSError as error:
-        raise BadUpload(f"cannot read {folder}: {error.strerror or error}") from error
+        raise BadUpload(f"cannot read {path}: {error.strerror or error}") from error
+    raise BadUpload(f"{path} does not exist; {WANTED}")
+
+
+def _pictures_of(folder: Path) -> list[Path]:
+    names = list(folder.iterdir())
     found = [path for path in names if path.suffix.lower() in PICTURES and path.name[0] != "."]
     if not found:
         raise BadUpload(f"{folder} has no pictures directly in it (looked for {' '.join(sorted(PICTURES))})")
-    return sorted(found, key=lambda path: natural(path.name))
+    return sorted(found, key=lambda path: natural_key(path.name))
 
 
 def wish_of(name: str | None, dose: str, lmbda: float | None) -> SequenceCreate:

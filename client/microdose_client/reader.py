@@ -1,14 +1,14 @@
 """Reading published sequences: from several sources, verified, with bases and doses kept between runs.
 
 blob(descriptor) ─► first source ─► size, digest ─► bytes
-                        └─ missing or damaged ─► next source ─► …
+                        └─ missing, damaged or out of reach ─► next source ─► …
 """
 
 import logging
 from collections.abc import Sequence
 
 from microdose.base import Descriptor, LoadedBase, fetch_verified, load_base
-from microdose.errors import CorruptStream, DigestMismatch, NotFound, UnknownBase
+from microdose.errors import CorruptStream, DigestMismatch, NotFound, Unavailable, UnknownBase
 from microdose.manifest import Manifest, parse_manifest
 from microdose_client.cache import BlobCache
 from microdose_client.source import Source
@@ -32,7 +32,7 @@ class Reader:
         for source in self._sources[:-1]:
             try:
                 return self._manifest(source, sequence)
-            except NotFound as error:
+            except (NotFound, Unavailable) as error:
                 log.info("%s; asking the next source", error)
         return self._manifest(self._sources[-1], sequence)
 
@@ -44,7 +44,7 @@ class Reader:
         for source in self._sources[:-1]:
             try:
                 return self._blob(source, descriptor)
-            except (NotFound, CorruptStream, DigestMismatch) as error:
+            except (NotFound, Unavailable, CorruptStream, DigestMismatch) as error:
                 log.info("%s; asking the next source", error)
         return self._blob(self._sources[-1], descriptor)
 
@@ -74,7 +74,8 @@ class Reader:
 
     @staticmethod
     def _blob(source: Source, descriptor: Descriptor) -> bytes:
+        data = source.blob(descriptor)
         try:
-            return fetch_verified(descriptor, source.blob)
+            return fetch_verified(descriptor, lambda _: data)
         except (CorruptStream, DigestMismatch) as error:
             raise type(error)(f"{source.name}: {error}") from error

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         code: int = options.run(options)
-    except MicrodoseError as error:
+    except (MicrodoseError, OSError) as error:  # the latter of folders and files that the command line names
         print(f"microdose-server: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -9,17 +9,23 @@ from typing import Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from microdose.digest import MAX_BLOB_BYTES
+from microdose.segment import MAX_PIXELS
+
 MIB = 1 << 20
 
 
 class Limits(BaseModel):
-    """What one publisher may send. Every count and size that a stranger controls has its bound here."""
+    """What one publisher may send. Every count and size that a stranger controls has its bound here.
+
+    The bounds of the bounds are what blobs, picture headers and manifests can hold.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_picture_bytes: int = Field(default=64 * MIB, gt=0)
-    max_pixels: int = Field(default=40_000_000, gt=0, description="of one picture")
-    max_frames: int = Field(default=4096, gt=0, description="of one sequence")
+    max_picture_bytes: int = Field(default=64 * MIB, gt=0, le=MAX_BLOB_BYTES)
+    max_pixels: int = Field(default=MAX_PIXELS, gt=0, le=MAX_PIXELS, description="of one picture")
+    max_frames: int = Field(default=4096, gt=0, le=10_000, description="of one sequence")
     max_upload_bytes: int = Field(default=2048 * MIB, gt=0, description="of one multipart request")
     max_sequence_pixels: int = Field(default=4_000_000_000, gt=0, description="of all pictures of a sequence")
 

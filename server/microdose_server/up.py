@@ -49,7 +49,8 @@ def run_up(settings: Settings, announce: Announce) -> int:
         watch = stack.enter_context(_watch(children))
 
         def ready(url: str) -> None:
-            sentence = f"microdose-server is ready at {url} (key in {key_file})"
+            kept = f" (key in {key_file})" if key_file else ""
+            sentence = f"microdose-server is ready at {url}{kept}"
             announce("ready", sentence, url=url, key_file=key_file, pid=os.getpid())
 
         try:
@@ -61,23 +62,23 @@ def run_up(settings: Settings, announce: Announce) -> int:
     return 0
 
 
-def _first_key(settings: Settings, announce: Announce) -> Path:
-    """Where the admin key is kept; makes one if this Redis has no keys at all."""
+def _first_key(settings: Settings, announce: Announce) -> Path | None:
+    """Where the admin key is kept, if it is here; makes one if this Redis has no keys at all."""
     path = settings.data_dir.absolute() / "key"
     with connect(str(settings.redis_url)) as client:
         ping(client)
         if not ApiKeys(client).all():
             token = write_admin_key(client, path)
             announce("key", f"admin key: {token}", key=token, key_file=path)
-    return path
+    return path if path.is_file() else None
 
 
 def write_admin_key(client: redis.Redis, path: Path) -> str:
     """Make an admin key and keep its token in `path`, readable by this user alone."""
-    _, token = ApiKeys(client).create([Scope.ADMIN], "first key")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # an old file may have other rights
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        _, token = ApiKeys(client).create([Scope.ADMIN], "first key")
         file.write(token + "\n")
     return token
 

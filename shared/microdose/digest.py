@@ -15,6 +15,11 @@ Digest = Annotated[str, StringConstraints(pattern=PATTERN)]
 """`sha256:` and 64 lower-case hexadecimal digits."""
 
 
+def is_digest(text: str) -> bool:
+    """Whether `text` can be a digest; if so, it is fit for a key or a path."""
+    return re.fullmatch(PATTERN[1:-1], text) is not None
+
+
 def digest_of(data: bytes | bytearray | memoryview) -> str:
     """The digest that names `data`."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
@@ -29,6 +34,6 @@ def verify(data: bytes | bytearray | memoryview, digest: str) -> None:
 
 def prefix(digest: str) -> bytes:
     """The first 8 raw bytes of a digest: enough for a header to say which base it means."""
-    if re.fullmatch(PATTERN[1:-1], digest) is None:
+    if not is_digest(digest):
         raise DigestMismatch(f"{digest[:80]!r} is not a digest (sha256: and 64 hexadecimal digits)")
     return bytes.fromhex(digest[7:23])

@@ -128,8 +128,8 @@ def _parse_heads(payload: bytes, count: int) -> tuple[list[tuple[int, float]], i
 
 
 def _row_shape(slot: TensorSlot) -> Shape:
-    """(rows, values per row)."""
-    rows = slot.shape[0] if len(slot.shape) > 1 else 1
+    """(rows, values per row); rows of a single value are joined to one."""
+    rows = slot.shape[0] if prod(slot.shape[1:]) > 1 else 1
     return rows, prod(slot.shape) // rows
 
 

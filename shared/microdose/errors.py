@@ -47,3 +47,7 @@ class Unavailable(MicrodoseError):
 
 class Fenced(MicrodoseError):
     """An attempt to publish by a worker that a newer attempt has replaced."""
+
+
+class Diverged(MicrodoseError):
+    """A training whose loss or gradient is no longer finite; what was saved before is still good."""

@@ -52,7 +52,7 @@ class EpochEntry(Document):
 
 
 class ByteCounts(Document):
-    """Measured bytes of a sequence. `headers`: framing and picture headers of its segments.
+    """Measured bytes of a sequence. `headers`: framing and picture headers of its segments, and the manifest.
 
     `base` is fetched once for all sequences of a teacher and is no part of `total`.
     """

@@ -27,6 +27,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "internal": (500, "Something went wrong on the server"),
     "unavailable": (503, "A part of the service cannot be reached"),
     "no-space": (507, "The server's disk is full"),
+    "diverged": (500, "The training diverged"),
     "job-stalled": (500, "The job made no progress"),
     "job-deadline": (500, "The job took longer than allowed"),
     "job-out-of-memory": (500, "The job ran out of memory"),
@@ -46,6 +47,7 @@ SLUGS: dict[type[MicrodoseError], str] = {
     errors.NotFound: "not-found",
     errors.Unavailable: "unavailable",
     errors.Fenced: "fenced",
+    errors.Diverged: "diverged",
 }
 
 

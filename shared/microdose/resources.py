@@ -141,19 +141,3 @@ class BaseInfo(Document):
     base: Descriptor
     parameters: Count
     kmac_per_pixel: Share
-
-
-class Refused(Document):
-    """One file of an upload that was not taken, and why."""
-
-    name: str
-    error: Problem
-
-
-class UploadReport(Document):
-    """What became of an upload in one call."""
-
-    sequence: Id
-    job: Job
-    frames: Count
-    refused: tuple[Refused, ...] = ()

@@ -17,7 +17,7 @@ from microdose.document import Document
 
 TOTAL = 2**16
 MAX_SUPPORT = 128
-TAIL = 2.0**-14
+TAIL = 2.0**-24
 
 Tail = Callable[[float], float]
 Frequency = Annotated[int, Field(ge=1, lt=TOTAL)]

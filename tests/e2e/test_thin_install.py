@@ -13,6 +13,7 @@ from microdose.mds import write_mds
 from tests.tiny_base import TinySequence, tiny_sequence
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(900)  # an installation from the registry
 TOO_HEAVY = ("torch", "compressai", "fastapi", "rq", "av")
 
 

@@ -12,6 +12,7 @@ from microdose.problem import PROBLEMS
 from microdose_server.settings import Settings
 from microdose_server.store.apikeys import ApiKeys, Scope
 from microdose_server.store.embedded import EmbeddedValkey
+from microdose_server.store.lock import poll
 from microdose_server.store.redis import connect
 from tests.live import live_api
 from tests.served import Serve, Served, problem, served_by, unknown
@@ -134,6 +135,21 @@ def test_a_sane_request_id_is_kept_and_another_replaced(served: Served) -> None:
     for sent, kept in (("trace-1.2_3", True), ("two words", False), ("x" * 65, False)):
         answer = served.http.get("/v1/nothing", headers={"X-Request-Id": sent})
         assert (problem(answer, "not-found").request_id == sent) is kept
+
+
+def test_methods_that_a_client_makes_up_are_counted_as_one(served: Served) -> None:
+    for n in range(3):
+        problem(served.http.request(f"SPIN{n}", "/livez"), "method-not-allowed")
+    counts = httpx.get(f"{served.url}/metrics").text
+    assert 'method="other",status="4xx"' in counts
+    assert "SPIN" not in counts
+
+
+def test_a_path_cannot_forge_a_line_of_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "microdose_server.access")
+    served.http.get("/v1/%0aINFO%20all%20is%20well")
+    expected = r"GET '/v1/\nINFO all is well' 404 "
+    assert poll(lambda: any(line.startswith(expected) for line in caplog.messages), 10)
 
 
 def test_an_unforeseen_error_tells_nothing_of_its_inside(served: Served) -> None:

@@ -170,6 +170,8 @@ def test_a_job_is_followed_to_its_end(served: Served) -> None:
     assert parsed[2].job.step == 3
     with listening(served, f"/v1/jobs/{job.id}/events", sent[1].id) as events:
         assert list(events) == sent[2:]
+    again = served.http.get(f"/v1/jobs/{job.id}/events", headers={"Last-Event-ID": str(sent[-1].id)})
+    assert (again.status_code, again.content) == (204, b"")
 
 
 def test_a_listener_that_leaves_is_forgotten(served: Served) -> None:

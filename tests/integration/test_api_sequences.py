@@ -1,5 +1,7 @@
 """Sequences over HTTP: open, list, look at, complete, remove."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from microdose.resources import Job, JobState, Page, Sequence, SequenceState
@@ -42,6 +44,15 @@ def test_completing_queues_one_job_however_often_it_is_said(served: Served) -> N
     assert jobs[0].state is JobState.QUEUED
     assert answers[0].headers["location"] == f"/v1/jobs/{jobs[0].id}"
     assert served.http.get(f"/v1/sequences/{sequence}").json()["state"] == "queued"
+
+
+def test_completing_at_the_same_moment_queues_one_job(served: Served) -> None:
+    sequence = served.create()
+    served.put(sequence, 0)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(served.http.post, 16 * [f"/v1/sequences/{sequence}/complete"]))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
 
 
 def test_completing_names_the_frames_that_are_missing(served: Served) -> None:

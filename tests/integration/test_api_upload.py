@@ -10,6 +10,7 @@ from PIL import Image
 
 from microdose.digest import digest_of
 from microdose.resources import Frame, Job, JobState, Page, Sequence
+from microdose_server.api.upload import MAX_FILES
 from microdose_server.intake.picture import read_picture
 from microdose_server.store.blobs import originals
 from microdose_server.store.sequences import Sequences
@@ -110,6 +111,11 @@ def test_a_wrong_wish_is_named(served: Served, data: dict[str, str], pointer: st
     found = problem(upload(served, *PICTURES, **data), "invalid-request")
     assert found.errors[0].pointer == pointer
     assert nothing_is_left(served)
+
+
+def test_more_files_than_one_form_may_hold_are_refused(served: Served) -> None:
+    tiny = [(f"{n}.png", b"") for n in range(MAX_FILES + 1)]
+    assert str(MAX_FILES) in str(problem(upload(served, *tiny), "invalid-request").detail)
 
 
 def test_files_belong_in_their_field(served: Served) -> None:

@@ -107,6 +107,15 @@ def test_up_uses_a_redis_that_is_there(
     assert not (tmp_path / "redis").exists()
 
 
+def test_up_makes_no_key_where_there_are_some(
+    start: Start, bus: redis.Redis, redis_url: str, tmp_path: Path
+) -> None:
+    ApiKeys(bus).create([Scope.VIEW])
+    program = start("up", "--data-dir", str(tmp_path), "--port", "0", REDIS_URL=redis_url)
+    assert program.said("ready")["key_file"] is None
+    assert len(ApiKeys(bus).all()) == 1
+
+
 def serve(start: Start, redis_url: str, tmp_path: Path) -> tuple[Program, str]:
     program = start("serve", "--redis", redis_url, "--data-dir", str(tmp_path / "data"), "--port", "0")
     return program, str(program.said("ready")["url"])
@@ -158,12 +167,24 @@ def test_a_port_in_use_is_one_clear_line(
 
 
 @pytest.mark.parametrize("command", [("serve",), ("worker",), ("keys", "list"), ("up",)])
-@pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "nonsense://x"])
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "nonsense://x", "redis://localhost?spin=1"])
 def test_without_redis_it_is_one_clear_line(command: tuple[str, ...], url: str, tmp_path: Path) -> None:
     done = run(*command, "--redis", url, "--data-dir", str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert "Redis" in line
+
+
+@pytest.mark.parametrize(("command", "embedded"), [("up", True), ("up", False), ("serve", False)])
+def test_a_data_folder_that_cannot_be_is_one_clear_line(
+    command: str, embedded: bool, bus: redis.Redis, redis_url: str
+) -> None:
+    where = [] if embedded else ["--redis", redis_url]
+    done = run(command, "--data-dir", "/dev/null/data", "--port", "0", *where)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "/dev/null/data" in line
+    assert ApiKeys(bus).all() == []  # none that nobody was told
 
 
 def test_without_an_embedded_valkey_running_there_is_no_redis(tmp_path: Path) -> None:

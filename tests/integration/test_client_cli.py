@@ -132,7 +132,13 @@ def test_wrong_usage_is_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -
     [
         (["pull", "x", "-o", "out", "--server", "http://127.0.0.1:1"], "'x' is not a sequence id"),
         (["info", "x", "--server", "localhost:8710"], "give a URL like"),
+        (["info", "x", "--server", "http://no..host"], "give a URL like"),
+        (["info", "x", "--server", "http://xn--a"], "give a URL like"),
+        (["info", "x" * 300], "File name too long"),
+        (["push", "x" * 300], "File name too long"),
         (["info", "x", "--redis", "nonsense"], "not a Redis URL"),
+        (["info", "x", "--redis", "redis://no..host"], "not a Redis URL"),
+        (["info", "x", "--redis", "redis://localhost?spin=1"], "not a Redis URL"),
         (["push", "/nowhere/a.png"], "/nowhere/a.png does not exist"),
         (["decode", "/nowhere/a.mds", "-o", "out"], "/nowhere/a.mds"),
         (["push", __file__, "--resume", "x", "--server", "http://127.0.0.1:1"], "not a sequence id"),
@@ -156,6 +162,14 @@ def test_pull_prints_totals(
     assert "bpp with everything counted" in captured.out
     assert "decoding 3/3" in captured.err
     assert len(list((tmp_path / "out").glob("*.png"))) == 3
+
+
+def test_a_name_cannot_steer_the_terminal(
+    shelf: HttpShelf, sequence: TinySequence, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(shelf, sequence, name="\x1b[2Jfine")
+    assert main(["info", sequence.manifest.sequence]) == 0
+    assert "name      \N{REPLACEMENT CHARACTER}[2Jfine\n" in capsys.readouterr().out
 
 
 def test_pull_straight_from_redis(

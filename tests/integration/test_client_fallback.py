@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
+from redis.exceptions import NoPermissionError
 
+from microdose import keys
 from microdose.problem import ProblemError
 from microdose_client import Client
 from tests.shelves import KEY, ONCE, HttpShelf, RedisShelf, publish
@@ -76,13 +79,43 @@ def test_a_sequence_that_redis_does_not_know_comes_by_http(
     assert numbers(client, sequence) == [0, 1, 2]
 
 
-def test_the_viewers_user_may_read_published_keys_only(memory: RedisShelf, sequence: TinySequence) -> None:
-    publish(memory, sequence)
-    source = memory.source()
-    assert source.manifest(sequence.manifest.sequence)
+def test_a_redis_that_is_away_leaves_all_to_the_server(
+    http: HttpShelf, sequence: TinySequence, tmp_path: Path
+) -> None:
+    publish(http, sequence)
+    with Client(http.url, redis="redis://127.0.0.1:1", key=KEY, cache_dir=tmp_path, retry=ONCE) as client:
+        assert numbers(client, sequence) == [0, 1, 2]
+
+
+FORBIDDEN: list[tuple[str, ...]] = [
+    ("GET", keys.fence("x")),
+    ("HGETALL", keys.job("x")),
+    ("XRANGE", keys.job_events("x"), "-", "+"),
+    ("HGETALL", keys.api_key("x")),
+    ("SET", keys.manifest("x"), "{}"),
+    ("XADD", keys.events("x"), "*", "event", "{}"),
+    ("DEL", keys.manifest("x")),
+    ("KEYS", "*"),
+    ("SCAN", "0"),
+    ("PUBLISH", "anything", "x"),
+    ("EVAL", "return 1", "0"),
+    ("CONFIG", "GET", "*"),
+    ("FLUSHALL",),
+]
+
+
+@pytest.mark.parametrize("command", FORBIDDEN, ids=" ".join)
+def test_the_viewers_user_may_read_published_keys_only(memory: RedisShelf, command: tuple[str, ...]) -> None:
+    with redis.Redis.from_url(memory.url()) as viewer:
+        for key, read in ((keys.manifest("x"), viewer.get), (keys.events("x"), viewer.xrange)):
+            assert not read(key)
+        with pytest.raises(NoPermissionError):
+            viewer.execute_command(*command)
+
+
+def test_a_user_that_may_not_read_is_told(memory: RedisShelf, sequence: TinySequence) -> None:
     blind = memory.restrict("blind", "-@all +@connection")
     with pytest.raises(ProblemError) as caught:
         blind.manifest(sequence.manifest.sequence)
     assert caught.value.problem.slug == "forbidden"
-    source.close()
     blind.close()

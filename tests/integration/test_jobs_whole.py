@@ -9,14 +9,14 @@ import redis
 from microdose.base import Descriptor, load_base
 from microdose.decoder import Decoder
 from microdose.manifest import Manifest, parse_manifest
-from microdose.resources import DoseChoice, Frame, Job, JobEvent, JobState, SequenceCreate
+from microdose.resources import DoseChoice, Frame, Job, JobState, SequenceCreate
 from microdose_server.jobs.queue import JobQueue
-from microdose_server.jobs.records import Jobs
 from microdose_server.settings import Limits
 from microdose_server.store.blobs import BlobStore, originals, public_blobs
 from microdose_server.store.bus import read_manifest
 from microdose_server.store.sequences import Sequences
 from tests.photos import Pixels, encode, photo
+from tests.streams import job_events
 from tests.workers import StartWorker, finish
 
 WIDTH, HEIGHT = 104, 72
@@ -75,7 +75,7 @@ def test_pictures_go_in_and_come_out(
     assert (results.pictures, results.dose_kind.value) == (2, dose.value)
     assert (results.bytes.dose > 0) == (dose == DoseChoice.FULL)
     assert results.bytes == manifest.bytes
-    events = [JobEvent.model_validate_json(data).job for _, data in Jobs(bus).events(job.id)]
+    events = [event.job for event in job_events(bus, job.id)]
     assert [event.phase for event in events][-1] == "publish"
     steps = max(event.step for event in events if event.phase == "distil")
     assert steps == (STEPS if dose == DoseChoice.FULL else 0)

@@ -4,11 +4,13 @@ import os
 import signal
 from pathlib import Path
 
+from microdose import keys
 from microdose.manifest import parse_manifest
 from microdose.resources import JobState
-from microdose_server.store.bus import read_events, read_manifest
+from microdose_server.store.bus import read_manifest
 from microdose_server.store.embedded import EmbeddedValkey
 from microdose_server.store.redis import connect
+from tests.streams import entries
 from tests.workers import StartWorker, enqueue, finish, has_ended, pids
 
 
@@ -25,4 +27,4 @@ def test_a_job_outlives_its_redis(tmp_path: Path, start_worker: StartWorker) -> 
         done = finish(bus, job)
         assert (done.state, done.attempt) == (JobState.SUCCEEDED, 1)
         manifest = parse_manifest(read_manifest(bus, job.sequence) or b"")
-        assert len(read_events(bus, job.sequence, "0-0")) == manifest.seq
+        assert len(entries(bus, keys.events(job.sequence))) == manifest.seq

@@ -10,6 +10,7 @@ from microdose.manifest import BASE_TYPE
 from microdose.resources import BaseInfo
 from microdose_server.api.auth import READ
 from microdose_server.api.services import Here
+from microdose_server.codec.folder import load_base
 from microdose_server.store.blobs import BlobStore
 
 router = APIRouter(prefix="/bases", tags=["bases"])
@@ -37,8 +38,6 @@ def publish_base(base: LoadedBase, blobs: BlobStore) -> BaseInfo:
 
 def shipped_bases(blobs: BlobStore) -> tuple[BaseInfo, ...]:
     """Publish the base that comes with the server; a host of the API alone may do without."""
-    from microdose_server.codec.shipped import load_base
-
     try:
         return (publish_base(load_base(), blobs),)
     except (NotFound, FileNotFoundError) as error:

@@ -23,6 +23,9 @@ _SAFETY = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Counted by name; a client may make up any other."""
+
 log = logging.getLogger("microdose_server.access")
 
 
@@ -60,6 +63,7 @@ class Envelope:
             detail = "the request_id leads to the server's log"
             await respond(make_problem("internal", detail), scope)(scope, receive, wrapped)
         finally:
-            self.answers[scope["method"], status // 100] += 1
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self.answers[method, status // 100] += 1
             took = (time.perf_counter() - start) * 1000
-            log.info("%s %s %d %.1f ms %s", scope["method"], scope["path"], status, took, request_id)
+            log.info("%s %r %d %.1f ms %s", method, scope["path"], status, took, request_id)

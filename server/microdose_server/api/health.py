@@ -31,7 +31,7 @@ def readyz(here: Here) -> dict[str, str]:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-def metrics(here: Here, request: Request) -> str:
+async def metrics(here: Here, request: Request) -> str:  # in the event loop, which changes what is counted
     """Prometheus text. Labels are few and bounded: never a sequence, a job or a client."""
     answers: Counter[tuple[str, int]] = request.app.state.answers
     lines = [

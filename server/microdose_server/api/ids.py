@@ -1,13 +1,11 @@
 """Path parameters. What cannot be an id names nothing: it is not found before any key is built from it."""
 
-import re
 from typing import Annotated
 
 from fastapi import Depends, Path
 
 from microdose.errors import NotFound
-
-_ID = re.compile(r"[a-z0-9]{26}")
+from microdose.ids import is_id
 
 
 def _sequence(sequence: Annotated[str, Path(description="id of a sequence")]) -> str:
@@ -19,7 +17,7 @@ def _job(job: Annotated[str, Path(description="id of a job")]) -> str:
 
 
 def _checked(kind: str, name: str) -> str:
-    if _ID.fullmatch(name) is None:
+    if not is_id(name):
         raise NotFound(f"no {kind} {name[:80]!r}: an id has 26 lower-case letters and digits")
     return name
 

@@ -7,13 +7,14 @@ from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from microdose import keys
 from microdose.resources import Job, JobEvent, Page
 from microdose_server.api import sse
 from microdose_server.api.auth import PUBLISH, READ
 from microdose_server.api.ids import JobId
+from microdose_server.api.pump import is_later
 from microdose_server.api.query import Cursor, Limit, Wait
 from microdose_server.api.services import Here, Services
 
@@ -44,10 +45,20 @@ async def read(here: Here, job: JobId, wait: Wait = 0) -> Job:
     return await to_thread.run_sync(here.jobs.get, job)
 
 
-@router.get("/{job}/events", dependencies=[READ], response_class=StreamingResponse, responses=sse.DOCUMENTED)
-async def follow(here: Here, job: JobId, after: Annotated[str, Depends(sse.resume_id)]) -> StreamingResponse:
-    """`state` and `progress`, from Last-Event-ID or the beginning until the job has ended."""
-    await to_thread.run_sync(here.jobs.get, job)
+@router.get(
+    "/{job}/events",
+    dependencies=[READ],
+    response_class=StreamingResponse,
+    responses=sse.DOCUMENTED | {204: {"description": "It has ended, and all of it was told"}},
+)
+async def follow(here: Here, job: JobId, after: Annotated[str, Depends(sse.resume_id)]) -> Response:
+    """`state` and `progress`, from Last-Event-ID or the beginning until the job has ended.
+
+    204 if that was the last event there will be: browsers then stop asking.
+    """
+    record = await to_thread.run_sync(here.jobs.get, job)
+    if record.state.final and not is_later(await here.pump.last_id(keys.job_events(job)), after):
+        return Response(status_code=204)
     return sse.respond(_events(here, job, after))
 
 

@@ -8,6 +8,7 @@ queue, not its place: it goes back to the log. So memory is bounded, and a slow 
 
 import asyncio
 import logging
+import re
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ RETRY_S = 0.5
 PAGE = 500
 QUEUE = 1000
 START = "0-0"
+_ID = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?")
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +125,7 @@ class Pump:
     async def _log(self, key: str, after: str) -> AsyncGenerator[Entry]:
         full = True
         while full and not self.draining:
-            read = partial(read_stream, self._client, key, after, count=PAGE, block_s=None)
+            read = partial(read_stream, self._client, key, after, count=PAGE)
             page = await to_thread.run_sync(read)
             full = len(page) == PAGE
             for after, data in page:
@@ -157,8 +159,8 @@ class Pump:
                 continue
             try:
                 self._read(positions)
-            except redis.RedisError as error:
-                log.warning("following streams: %s; trying again", error)
+            except Exception as error:  # a pump that ended would leave every listener waiting for ever
+                log.warning("following streams: %r; trying again", error)
                 self._ended.wait(RETRY_S)
 
     def _read(self, positions: dict[str, str]) -> None:
@@ -185,8 +187,8 @@ def is_later(one: str, other: str) -> bool:
 
 def parse_id(text: str) -> tuple[int, int]:
     """A stream id as its two numbers, of 64 bits each. Raises ValueError for anything else."""
-    left, _, right = text.partition("-")
-    numbers = (int(left), int(right or "0"))
-    if not (text.isascii() and text.replace("-", "", 1).isdigit() and max(numbers) < 2**64):
+    parts = _ID.fullmatch(text)
+    numbers = (int(parts[1]), int(parts[2] or "0")) if parts else (2**64, 0)
+    if max(numbers) >= 2**64:
         raise ValueError(f"{text[:50]!r} is no stream id")
     return numbers

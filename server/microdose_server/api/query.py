@@ -4,6 +4,8 @@ from typing import Annotated
 
 from fastapi import Query
 
+from microdose.ids import PATTERN
+
 Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str | None, Query(pattern=r"^[a-z0-9]{26}$")]
+Cursor = Annotated[str | None, Query(pattern=PATTERN)]
 Wait = Annotated[float, Query(ge=0, le=30, description="seconds to hold the answer back for news")]

@@ -13,6 +13,7 @@ import uvicorn
 from microdose.errors import Unavailable
 from microdose_server.api.app import create_app
 from microdose_server.settings import Settings
+from microdose_server.store.blobs import public_blobs
 from microdose_server.store.embedded import redis_url
 from microdose_server.store.redis import connect, ping
 
@@ -60,12 +61,13 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT, which then end the program. Needs the main thread.
 
     Raises:
-        Unavailable: no Redis, or the address cannot be listened on.
+        Unavailable: no Redis, a data folder that cannot be used, or an address that cannot be listened on.
     """
     signal.signal(signal.SIGTERM, stop_by_exit)  # what uvicorn hands the signal back to when it is done
     signal.signal(signal.SIGINT, stop_by_exit)
     with connect(redis_url(settings)) as client:
         ping(client)
+    public_blobs(settings.data_dir)
     with _listen(settings.host, settings.port) as listener:
         Server(settings, ready).run([listener])
 

@@ -22,6 +22,8 @@ from microdose_server.intake.clip import read_clip
 from microdose_server.intake.kind import HEAD, clip_format, is_zip
 
 router = APIRouter(tags=["sequences"])
+MAX_FILES = 256
+"""Each is up to 1 MiB of memory or an open file; a zip, or one request per frame, carries more pictures."""
 MAX_FIELDS = 16
 MAX_FIELD_BYTES = 4096
 _FORM = {
@@ -45,9 +47,9 @@ _FORM = {
 )
 async def upload(here: Here, request: Request, response: Response) -> Job:
     """Open a sequence, put every picture of the form's `files` in their order, and complete it."""
-    limits = here.settings.limits
+    max_files = min(MAX_FILES, here.settings.limits.max_frames)
     async with request.form(
-        max_files=limits.max_frames, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
+        max_files=max_files, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
     ) as form:
         wish, files = _wish(form), _files(form)
         job = await to_thread.run_sync(_publish, here, wish, files, limiter=here.intake)

@@ -21,15 +21,17 @@ from microdose.decoder import to_pixels
 from microdose.engine import Graph, hyper_from
 from microdose.latents import encode_picture
 from microdose.segment import pack_segment
-from microdose_server.codec import shipped
+from microdose_server.codec.folder import load_base
 from microdose_server.codec.hyperprior import pad_latents
+from microdose_server.codec.shipped import load_teacher
 from microdose_server.codec.teacher import Teacher, pad_to_stride
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """A coded picture: its segment, y_hat float32 [C, ceil(H/16), ceil(W/16)] and the teacher's decoding of it,
-    uint8 [H, W, 3]."""
+    """A coded picture: its segment, y_hat float32 [C, ceil(H/16), ceil(W/16)] and the teacher's decoding of
+    it, uint8 [H, W, 3].
+    """
 
     segment: bytes
     y_hat: NDArray[np.float32]
@@ -39,15 +41,17 @@ class Encoded:
 class Encoder:
     """A teacher with its base; the shipped pair unless others are given."""
 
-    def __init__(self, device: str = "cpu", teacher: Teacher | None = None, base: LoadedBase | None = None) -> None:
+    def __init__(
+        self, device: str = "cpu", teacher: Teacher | None = None, base: LoadedBase | None = None
+    ) -> None:
         self.device = device
-        self.teacher = teacher or shipped.load_teacher(device)
-        self.base = base or shipped.load_base()
+        self.teacher = teacher or load_teacher(device)
+        self.base = base or load_base()
         self._hyper = hyper_from(Graph(self.base.hyper))
 
     @torch.inference_mode()
     def encode(self, pixels: NDArray[np.uint8], epoch: int = 0) -> Encoded:
-        """Code one picture, uint8 [H, W, 3] in sRGB. Raises CorruptStream for sides over the format's limits."""
+        """Code a picture, uint8 [H, W, 3], sRGB. Raises CorruptStream for sides over the format's limits."""
         height, width, _ = pixels.shape
         y = self.teacher.g_a(pad_to_stride(to_tensor(pixels).to(self.device)))
         z = torch.round(self.teacher.hyperprior.h_a(pad_latents(y)))

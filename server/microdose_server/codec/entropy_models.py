@@ -1,9 +1,10 @@
 """The one door to CompressAI's entropy models.
 
-CompressAI's package ``__init__`` imports its whole model zoo, and with it torchvision, torch_geometric and pandas.
-A CPU-only torch cannot import PyPI's torchvision (``operator torchvision::nms does not exist``). Only the entropy
-models and one op are needed here, so the package is entered by its folder: a bare module that has CompressAI's real
-``__path__`` stands in for the package, its ``__init__`` never runs, and its submodules load as usual.
+CompressAI's package ``__init__`` imports its whole model zoo, and with it torchvision, torch_geometric and
+pandas. A CPU-only torch cannot import PyPI's torchvision (``operator torchvision::nms does not exist``). Only
+the entropy models and one op are needed here, so the package is entered by its folder: a bare module that has
+CompressAI's real ``__path__`` stands in for the package, its ``__init__`` never runs, and its submodules load
+as usual.
 """
 
 import importlib.machinery
@@ -17,7 +18,9 @@ def _enter_without_init(name: str) -> None:
         return
     spec = importlib.util.find_spec(name)
     if spec is None or spec.submodule_search_locations is None:
-        raise ModuleNotFoundError(f"{name} is not installed; install the server with: pip install 'microdose[server]'")
+        raise ModuleNotFoundError(
+            f"{name} is not installed; install the server with: pip install 'microdose[server]'"
+        )
     package = types.ModuleType(name)
     package.__path__ = list(spec.submodule_search_locations)
     package.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)

@@ -1,5 +1,7 @@
 """From trained networks to a base: two graphs, integer tables, and the slots that a dose may write to."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 
@@ -8,9 +10,9 @@ from microdose.digest import digest_of
 from microdose.manifest import HYPER_TYPE, STUDENT_TYPE
 from microdose.tables import TableSet, gaussian_tables, laplace_tables, tables_from_pmf
 from microdose_server.codec.entropy_models import EntropyBottleneck
+from microdose_server.codec.graphs import student_to_onnx
 from microdose_server.codec.hyperprior import scale_table
 from microdose_server.codec.integer import MEAN_BITS, IntegerHyper, scale_thresholds
-from microdose_server.codec.graphs import student_to_onnx
 from microdose_server.codec.offsets import constant_offsets
 from microdose_server.codec.student import Student, is_dosable, kmac_per_pixel
 
@@ -19,7 +21,9 @@ DOSE_SCALES = tuple(0.02 * 1.35**k for k in range(28))
 """Mean absolute values, in steps, of the rows of a dose: from almost all zeros to about 66."""
 
 
-def export_base(name: str, teacher: str, hyper: IntegerHyper, z_prior: EntropyBottleneck, student: Student) -> LoadedBase:
+def export_base(
+    name: str, teacher: str, hyper: IntegerHyper, z_prior: EntropyBottleneck, student: Student
+) -> LoadedBase:
     """The base of a teacher. ``teacher`` is the digest of its weights."""
     student_graph, hyper_graph = student_to_onnx(student), hyper.to_onnx()
     document = Base(
@@ -32,7 +36,9 @@ def export_base(name: str, teacher: str, hyper: IntegerHyper, z_prior: EntropyBo
         student=_describe(student_graph, STUDENT_TYPE),
         hyper=_describe(hyper_graph, HYPER_TYPE),
         scale_thresholds=tuple(scale_thresholds()),
-        tables=Tables(y=gaussian_tables(scale_table()), z=factorised_tables(z_prior), dose=laplace_tables(DOSE_SCALES)),
+        tables=Tables(
+            y=gaussian_tables(scale_table()), z=factorised_tables(z_prior), dose=laplace_tables(DOSE_SCALES)
+        ),
         tensors=tensor_slots(student, student_graph),
         kmac_per_pixel=kmac_per_pixel(student),
         parameters=sum(parameter.numel() for parameter in student.parameters()),
@@ -65,8 +71,14 @@ def tensor_slots(student: Student, graph: bytes) -> tuple[TensorSlot, ...]:
     slots, offsets = [], constant_offsets(graph)
     for name, parameter in student.named_parameters():
         if is_dosable(name):
-            kind = "gain" if name.endswith("gain") else "bias" if name.endswith("bias") else "weight"
             length = 4 * parameter.numel()
             shape = tuple(parameter.shape)
-            slots.append(TensorSlot(name=name, offset=offsets[name], length=length, shape=shape, kind=kind))
+            slot = TensorSlot(name=name, offset=offsets[name], length=length, shape=shape, kind=_kind(name))
+            slots.append(slot)
     return tuple(slots)
+
+
+def _kind(name: str) -> Literal["weight", "bias", "gain"]:
+    if name.endswith("gain"):
+        return "gain"
+    return "bias" if name.endswith("bias") else "weight"

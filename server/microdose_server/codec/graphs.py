@@ -87,7 +87,9 @@ def _channel_norm(writer: GraphWriter, x: str, name: str, layer: ChannelNorm) ->
     unbiased = writer.constant(f"{name}.unbiased", np.array(channels / (channels - 1), np.float32))
     epsilon = writer.constant(f"{name}.epsilon", np.array(layer.eps, np.float32))
     deviation = writer.op("Sqrt", writer.op("Add", writer.op("Mul", variance, unbiased), epsilon))
-    scaled = writer.op("Mul", writer.op("Div", centred, deviation), writer.constant(f"{name}.gamma", _array(layer.gamma)))
+    scaled = writer.op(
+        "Mul", writer.op("Div", centred, deviation), writer.constant(f"{name}.gamma", _array(layer.gamma))
+    )
     return writer.op("Add", scaled, writer.constant(f"{name}.beta", _array(layer.beta)))
 
 

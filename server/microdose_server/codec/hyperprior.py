@@ -1,7 +1,7 @@
-"""The mean-scale hyperprior: h_a, two h_s, a factorised prior for z and a Gaussian for y (Minnen et al. 2018).
+"""The mean-scale hyperprior: h_a, two h_s, a factorised prior for z, a Gaussian for y (Minnen et al. 2018).
 
-h_s predicts log2(sigma) rather than sigma: its integer twin (``codec.integer``) then needs nothing but comparisons to
-choose an entropy table, and the precision is the same at every scale.
+h_s predicts log2(sigma) rather than sigma: its integer twin (``codec.integer``) then needs nothing but
+comparisons to choose an entropy table, and the precision is the same at every scale.
 """
 
 import math
@@ -53,7 +53,7 @@ class HyperSynthesis(nn.Sequential):
 
 
 class HyperOutput(NamedTuple):
-    """y_hat as the decoder will have it (straight-through gradient), and bits per batch: noisy and rounded."""
+    """y_hat as the decoder will have it (straight-through gradient); bits per batch: noisy and rounded."""
 
     y_hat: Tensor
     bits: Tensor

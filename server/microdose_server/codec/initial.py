@@ -1,9 +1,9 @@
 """How a fresh teacher starts: variance-preserving weights, and a thumbnail that already gets through.
 
-A random auto-encoder with a stride of 16 first learns a constant, and for thousands of steps little more. Without
-normalisation there is a better start: three channels of every layer average (on the way down) or interpolate
-(on the way up) red, green and blue, so that step 0 already decodes a blurred picture of the right colours, and
-everything else is learned as a correction to it.
+A random auto-encoder with a stride of 16 first learns a constant, and for thousands of steps little more.
+Without normalisation there is a better start: three channels of every layer average (on the way down) or
+interpolate (on the way up) red, green and blue, so that step 0 already decodes a blurred picture of the right
+colours, and everything else is learned as a correction to it.
 """
 
 import torch
@@ -31,18 +31,19 @@ def initialise(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def carry_thumbnail(g_a: nn.Sequential, g_s: nn.Module) -> None:
+def carry_thumbnail(g_a: nn.Sequential, head: nn.Sequential, tail: nn.Sequential) -> None:
     """Make channels 0..2 of every layer of a norm-free encoder and generator carry the picture's colours."""
     first, *strided, last = (layer for layer in g_a if isinstance(layer, nn.Conv2d))
     _carry(first, _centre_tap(7))
     for layer in strided:
         _carry(layer, torch.full((3, 3), 1.0 / 9.0))
     _carry(last, _centre_tap(3) * THUMBNAIL_GAIN)
-    head = next(layer for layer in g_s.head if isinstance(layer, nn.Conv2d))
-    _carry(head, _centre_tap(3) / THUMBNAIL_GAIN / 2.0)  # the long skip adds the head's output to itself
-    *upward, out = (layer for layer in g_s.tail if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d))
-    for layer in upward:
-        _carry(layer, torch.outer(torch.tensor([0.5, 1.0, 0.5]), torch.tensor([0.5, 1.0, 0.5])))
+    into_tower = next(layer for layer in head if isinstance(layer, nn.Conv2d))
+    # The long skip adds the head's output to itself.
+    _carry(into_tower, _centre_tap(3) / THUMBNAIL_GAIN / 2.0)
+    *upward, out = (layer for layer in tail if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d))
+    for step in upward:
+        _carry(step, torch.outer(torch.tensor([0.5, 1.0, 0.5]), torch.tensor([0.5, 1.0, 0.5])))
     out.weight.mul_(0.01)
     out.weight[:, :3] = 0.0
     for colour in range(3):

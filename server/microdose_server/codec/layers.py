@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class ChannelNorm(nn.Module):
-    """Normalise each pixel over its channels, as HiFiC does: unbiased variance, eps 1e-3, learned gain and shift."""
+    """Normalise each pixel over its channels, like HiFiC: unbiased variance, eps 1e-3, gain and shift."""
 
     def __init__(self, channels: int, eps: float = 1e-3) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
 """Where the constants of a serialized ONNX model lie in its bytes.
 
-A protobuf message is a run of (key varint, value); a value of wire type 2 is a length and that many bytes. Three nested
-fields lead to a constant: model.graph (7), graph.initializer (5), and in it name (8) and raw_data (9).
+A protobuf message is a run of (key varint, value); a value of wire type 2 is a length and that many bytes.
+Three nested fields lead to a constant: model.graph (7), graph.initializer (5), and in it name (8) and
+raw_data (9).
 """
 
 from collections.abc import Iterator

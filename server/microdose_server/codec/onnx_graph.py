@@ -1,10 +1,11 @@
 """Writing ONNX graphs node by node.
 
-The graphs of a base are part of the format: their names, constants and bytes must depend on the weights alone, not on
-the version of a tracing exporter. They also use only operators that every runtime has.
+The graphs of a base are part of the format: their names, constants and bytes must depend on the weights
+alone, not on the version of a tracing exporter. They also use only operators that every runtime has.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -31,8 +32,8 @@ class GraphWriter:
         return name
 
     def small_integers(self, name: str, value: Array) -> str:
-        """A constant of integers within +-127: stored in one byte each, widened once when the graph is loaded."""
-        if not np.array_equal(value, value.astype(np.int8)):
+        """Integers within +-127: stored in one byte each, widened once when the graph is loaded."""
+        if not ((np.abs(value) <= 127) & (value == np.rint(value))).all():
             raise ValueError(f"constant {name} does not hold integers within +-127")
         self._constants[name] = np.ascontiguousarray(value.astype(np.int8))
         return self._node("Cast", [name], to=TensorProto.FLOAT)
@@ -64,7 +65,7 @@ class GraphWriter:
         return self._node(kind, list(inputs))
 
     def finish(self, inputs: Sequence[tuple[str, int]], outputs: Sequence[tuple[str, str, int]]) -> bytes:
-        """The serialized model. ``inputs``: (name, channels); ``outputs``: (name, what feeds it, channels)."""
+        """The serialized model. ``inputs``: (name, channels); ``outputs``: (name, its source, channels)."""
         for name, source, _ in outputs:
             self._nodes.append(helper.make_node("Identity", [source], [name]))
         graph = helper.make_graph(
@@ -74,12 +75,14 @@ class GraphWriter:
             [_image(name, channels, "H", "W") for name, _, channels in outputs],
             [numpy_helper.from_array(value, name) for name, value in self._constants.items()],
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+        )
         model.producer_name = "microdose"
         onnx.checker.check_model(model)
         return bytes(model.SerializeToString(deterministic=True))
 
-    def _node(self, kind: str, inputs: list[str], **attributes: object) -> str:
+    def _node(self, kind: str, inputs: list[str], **attributes: Any) -> str:
         self._count += 1
         output = f"t{self._count}"
         self._nodes.append(helper.make_node(kind, inputs, [output], **attributes))

@@ -2,12 +2,14 @@
 
 ::
 
-    y_hat --head--> h --MicroRN (degradation-aware blocks)--> + h --up, block at 1/8--> --up, block at 1/4--> x4 --> x_hat
-                    '------------------- long skip -----------^
+    y_hat --head--> h --MicroRN (degradation-aware blocks)--> + --> up, block at 1/8 --> up, block at 1/4
+                    '-------------------- long skip ----------^                                         |
+                                                                                   x_hat <-- up by 4 <--'
 
-MicroRN follows Helminger et al. (2021), its blocks Wang et al. (DASR, CVPR 2021). A block's depthwise kernels and gains
-depend on a vector v only, and v is one constant per sequence, so for decoding they fold into plain weights. Upsampling
-is a convolution and a pixel shuffle: at equal MACs that is faster than transposed convolutions or wide outer layers.
+MicroRN follows Helminger et al. (2021), its blocks Wang et al. (DASR, CVPR 2021). A block's depthwise kernels
+and gains depend on a vector v only, and v is one constant per sequence, so for decoding they fold into plain
+weights. Upsampling is a convolution and a pixel shuffle: at equal MACs that is faster than transposed
+convolutions or wide outer layers.
 """
 
 from dataclasses import dataclass

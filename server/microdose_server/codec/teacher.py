@@ -11,6 +11,7 @@
 Pictures are float tensors [N, 3, H, W] in 0..1 with H and W multiples of 16.
 """
 
+import itertools
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ class Analysis(nn.Sequential):
     def __init__(self, preset: Preset) -> None:
         widths = preset.widths
         layers = [nn.Conv2d(3, widths[0], 7, padding=3), *activation(widths[0], preset.norm)]
-        for narrow, wide in zip(widths, widths[1:], strict=False):
+        for narrow, wide in itertools.pairwise(widths):
             layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), *activation(wide, preset.norm)]
         super().__init__(*layers, nn.Conv2d(preset.width, preset.latent_channels, 3, padding=1))
 
@@ -44,14 +45,19 @@ class Generator(nn.Module):
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         widths = preset.widths[::-1]
-        norm_in, norm_out = activation(preset.latent_channels, preset.norm), activation(widths[0], preset.norm)
+        norm_in, norm_out = (
+            activation(preset.latent_channels, preset.norm),
+            activation(widths[0], preset.norm),
+        )
         # HiFiC normalises on both sides of the head but does not rectify there.
         self.head = nn.Sequential(
             *norm_in[:-1], nn.Conv2d(preset.latent_channels, widths[0], 3, padding=1), *norm_out[:-1]
         )
-        self.tower = nn.Sequential(*(ResidualBlock(widths[0], preset.norm) for _ in range(preset.residual_blocks)))
+        self.tower = nn.Sequential(
+            *(ResidualBlock(widths[0], preset.norm) for _ in range(preset.residual_blocks))
+        )
         tail: list[nn.Module] = []
-        for wide, narrow in zip(widths, widths[1:], strict=False):
+        for wide, narrow in itertools.pairwise(widths):
             tail.append(nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=1))
             tail += activation(narrow, preset.norm)
         self.tail = nn.Sequential(*tail, nn.Conv2d(widths[-1], 3, 7, padding=3))
@@ -63,7 +69,7 @@ class Generator(nn.Module):
 
 
 class TeacherOutput(NamedTuple):
-    """x_hat [N, 3, H, W]; y_hat [N, C, h, w]; ``bits`` of the noisy latents (differentiable) and of the rounded ones."""
+    """x_hat [N, 3, H, W]; y_hat [N, C, h, w]; ``bits`` of noisy (differentiable) and rounded latents."""
 
     x_hat: Tensor
     y_hat: Tensor
@@ -82,7 +88,7 @@ class Teacher(nn.Module):
         self.g_s = Generator(preset)
         self.apply(initialise)
         if not preset.norm:
-            carry_thumbnail(self.g_a, self.g_s)
+            carry_thumbnail(self.g_a, self.g_s.head, self.g_s.tail)
 
     def forward(self, x: Tensor) -> TeacherOutput:
         y = self.g_a(x)

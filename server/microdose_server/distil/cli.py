@@ -11,9 +11,10 @@ from torch import Tensor
 
 from microdose_server.codec.encode import to_tensor
 from microdose_server.codec.export import HYPER_CLAMP, export_base
+from microdose_server.codec.folder import save_base
 from microdose_server.codec.hyperprior import pad_latents
 from microdose_server.codec.integer import quantise_hyperprior
-from microdose_server.codec.shipped import load_teacher, save_base, teacher_digest
+from microdose_server.codec.shipped import load_teacher, teacher_digest
 from microdose_server.codec.student import STUDENTS, Student
 from microdose_server.codec.teacher import Teacher
 from microdose_server.distil.generic import GenericRun, distil_generic, generic_recipe
@@ -29,7 +30,9 @@ REPORT_EVERY = 50
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``distil``."""
     parser.epilog = "example: microdose-server distil runs/medium photos/ --hours 0.4"
-    parser.add_argument("teacher", type=Path, help="folder with teacher.safetensors; the base is written there")
+    parser.add_argument(
+        "teacher", type=Path, help="folder with teacher.safetensors; the base is written there"
+    )
     parser.add_argument("photos", type=Path, help="folder of photographs: the transfer set")
     parser.add_argument("--student", choices=sorted(STUDENTS), default="standard")
     length = parser.add_mutually_exclusive_group(required=True)
@@ -49,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     batches = crops(photos, recipe.batch, recipe.crop, np.random.default_rng(0))
 
     def report(progress: Progress) -> None:
-        if progress.step % REPORT_EVERY == 0:
+        if progress.step % REPORT_EVERY == 0 or progress.step == progress.steps:
             _print(progress, as_json=arguments.json)
 
     budget = Budget(arguments.steps, arguments.hours)

@@ -5,8 +5,8 @@
     v [64] --linear, LReLU, linear--> depthwise kernels [C, 1, 3, 3]     } of every degradation-aware
            --linear, LReLU, linear, sigmoid--> gains [C, 1, 1]           } convolution
 
-v is one constant per sequence, so these small networks run once, never on a client: what they give is written into the
-student as plain weights.
+v is one constant per sequence, so these small networks run once, never on a client: what they give is written
+into the student as plain weights.
 """
 
 import torch
@@ -22,7 +22,9 @@ class Degradation(nn.Module):
 
     def __init__(self, student: Student) -> None:
         super().__init__()
-        self.names = [name for name, module in student.named_modules() if isinstance(module, DegradationAwareConv)]
+        self.names = [
+            name for name, module in student.named_modules() if isinstance(module, DegradationAwareConv)
+        ]
         channels = student.preset.width
         self.v = nn.Parameter(torch.randn(VECTOR))
         self.kernels = nn.ModuleList(_kernel_network(channels) for _ in self.names)
@@ -46,7 +48,7 @@ class Degradation(nn.Module):
 
 def _kernel_network(channels: int) -> nn.Sequential:
     last = nn.Linear(VECTOR, channels * 9, bias=False)
-    # v has unit variance: this gives each 3x3 kernel the size that He initialisation would.
+    # For an input of unit variance, this gives each 3x3 kernel the size that He initialisation would.
     nn.init.normal_(last.weight, std=(2.0 / 9.0 / VECTOR) ** 0.5)
     return nn.Sequential(nn.Linear(VECTOR, VECTOR, bias=False), nn.LeakyReLU(SLOPE), last)
 

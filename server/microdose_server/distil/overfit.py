@@ -1,11 +1,13 @@
 """Overfitting MicroRN to one sequence, sparsely and on the grid that will be sent.
 
-Every dosed tensor w becomes w + rms(w) * u, with u = 0 at the start: one learning rate and one step then fit tensors
-of any size. After each step u is pulled towards zero by a fixed share of the learning rate (a proximal L1 step), so
-only weights whose gradient keeps its sign move away from zero, and the rest cost nothing to send. From ``grid`` on, u is
-rounded to multiples of that step in the forward pass (straight-through), so that training ends where decoding begins.
+Every dosed tensor w becomes w + rms(w) * u, with u = 0 at the start: one learning rate and one step then fit
+tensors of any size. After each step u is pulled towards zero by a fixed share of the learning rate (a
+proximal L1 step), so only weights whose gradient keeps its sign move away from zero, and the rest cost
+nothing to send. From ``grid`` on, u is rounded to multiples of that step in the forward pass
+(straight-through), so that training ends where decoding begins.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,11 +18,15 @@ from torch import Tensor
 from torch.func import functional_call
 
 from microdose_server.codec.student import Student, is_dosable
-from microdose_server.distil.distance import distortion
+from microdose_server.distil.distance import Reference, distortion, reference_of
 from microdose_server.distil.progress import Progress
 from microdose_server.distil.tiles import Target, Tile, cut, tiles_of
+from microdose_server.training.loop import must_be_finite
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.recipe import Recipe
+
+KEPT_REFERENCES = 160
+"""Tiles whose LPIPS features stay in memory, at about 3 MB each."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,15 @@ class OverfitRecipe:
 class Overfit:
     """A student with the relative change u of each dosable tensor, and how it scores on a sequence."""
 
-    def __init__(self, student: Student, targets: Sequence[Target], lpips: LPIPS, device: str, seed: int = 0) -> None:
+    def __init__(
+        self, student: Student, targets: Sequence[Target], lpips: LPIPS, device: str, seed: int = 0
+    ) -> None:
         self.student = student.requires_grad_(False).to(device)
         self.targets = targets
         self.lpips = lpips.to(device)
         self.device = device
         self.distance = Recipe()
+        self._references: dict[Tile, Reference] = {}
         self.rng = np.random.default_rng(seed)
         self.tiles = tiles_of(targets)
         dosable = {name: value for name, value in student.named_parameters() if is_dosable(name)}
@@ -68,10 +77,18 @@ class Overfit:
         """(distortion on a tile, its MSE in 0..1)."""
         y_hat, target, inside = cut(self.targets[tile.picture], tile)
         made = functional_call(self.student, weights, (y_hat.to(self.device),))
-        target = target.to(self.device)
         x_hat = made[:, :, inside[0], inside[1]]
-        mse = torch.mean((x_hat.detach() - target) ** 2).item()
-        return distortion(x_hat, target, self.lpips, self.distance), mse
+        reference = self._reference(tile, target)
+        mse = torch.mean((x_hat.detach() - reference.pixels) ** 2).item()
+        return distortion(x_hat, reference, self.lpips, self.distance), mse
+
+    def _reference(self, tile: Tile, target: Tensor) -> Reference:
+        if tile not in self._references:
+            found = reference_of(target.to(self.device), self.lpips)
+            if len(self._references) >= KEPT_REFERENCES:
+                return found
+            self._references[tile] = found
+        return self._references[tile]
 
     @torch.no_grad()
     def score(self, weights: dict[str, Tensor], tiles: Sequence[Tile]) -> float:
@@ -95,20 +112,33 @@ def overfit(
     grid: float | None,
     report: Callable[[Progress], None],
 ) -> None:
-    """Train ``run.u`` over the part ``span`` of the budget's steps (as fractions), at a rate that falls to zero."""
+    """Train ``run.u`` over a part of the budget's steps, at a rate that falls to zero.
+
+    ``span``: begin and end of the part, as fractions. ``grid``: as for ``Overfit.weights``.
+    """
     optimizer = torch.optim.Adam(run.u.values(), betas=(0.9, 0.99))
     first, last = (round(end * budget.steps) for end in span)
-    deadline = None if budget.seconds is None else time.monotonic() + (span[1] - span[0]) * budget.seconds
-    for step in range(first, last):
-        if deadline is not None and time.monotonic() > deadline:
-            break
-        rate = recipe.learning_rate * 0.5 * (1.0 + np.cos(np.pi * (step - first) / max(1, last - first)))
+    seconds = None if budget.seconds is None else (span[1] - span[0]) * budget.seconds
+    started, step = time.monotonic(), first
+    while (done := _done(step - first, last - first, time.monotonic() - started, seconds)) < 1.0:
+        rate = recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss, mse = _step(run, recipe, grid)
+        must_be_finite("loss", torch.tensor(loss), step)
         optimizer.step()
         _pull_to_zero(run.u, rate * recipe.pull)
-        report(Progress.of(step + 1, (step + 1) / budget.steps, loss, mse))
+        step += 1
+        report(Progress.of(step, step / budget.steps, loss, mse))
+
+
+def _done(steps: int, most_steps: int, seconds: float, most_seconds: float | None) -> float:
+    """The share of a part that is over, by steps or by time, whichever is further.
+
+    So the rate falls to zero even where the time ends first.
+    """
+    by_steps = steps / most_steps if most_steps else 1.0
+    return by_steps if most_seconds is None else max(by_steps, seconds / most_seconds)
 
 
 def _step(run: Overfit, recipe: OverfitRecipe, grid: float | None) -> tuple[float, float]:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from microdose.base import LoadedBase
 from microdose.dose import Dose, DoseKind, DoseTensor, pack_dose
@@ -16,7 +15,7 @@ DEFAULT_LMBDA = 0.75
 
 @dataclass(frozen=True)
 class Candidate:
-    """A dose on one grid: its blob (none for the generic student), distortion D, and D + lmbda * bpp of the dose."""
+    """A dose on one grid, or the generic student without a blob: distortion D, and cost D + lmbda * bpp."""
 
     kind: DoseKind
     grid: float | None
@@ -36,7 +35,9 @@ def dose_blob(run: Overfit, base: LoadedBase, grid: float, epoch: int) -> bytes:
     return pack_dose(Dose(base.prefix, epoch, DoseKind.FULL, tuple(tensors)), base)
 
 
-def weigh_dose(run: Overfit, base: LoadedBase, grid: float, epoch: int, lmbda: float, tiles: int) -> Candidate:
+def weigh_dose(
+    run: Overfit, base: LoadedBase, grid: float, epoch: int, lmbda: float, tiles: int
+) -> Candidate:
     """Code the present changes on a grid and measure both sides of the bargain."""
     blob = dose_blob(run, base, grid, epoch)
     distortion = run.score(run.weights(grid), run.sample(tiles))
@@ -45,7 +46,7 @@ def weigh_dose(run: Overfit, base: LoadedBase, grid: float, epoch: int, lmbda: f
 
 def weigh_nothing(run: Overfit, tiles: int) -> Candidate:
     """The generic student, which costs no byte."""
-    distortion = run.score(_generic(run), run.sample(tiles))
+    distortion = run.score(run.generic, run.sample(tiles))
     return Candidate(DoseKind.NONE, None, None, distortion, distortion)
 
 
@@ -53,7 +54,3 @@ def bits_per_pixel(run: Overfit, blob: bytes) -> float:
     """A blob's size spread over all pixels of the sequence."""
     pixels = sum(target.x_hat.shape[0] * target.x_hat.shape[1] for target in run.targets)
     return 8.0 * len(blob) / pixels
-
-
-def _generic(run: Overfit) -> dict[str, Tensor]:
-    return run.generic

@@ -29,7 +29,7 @@ SCORED_TILES = 8
 
 @dataclass(frozen=True)
 class Dosed:
-    """The outcome: a dose's blob or none, and the distortion to the teacher without and with what was chosen."""
+    """A dose's blob or none, and the distortion to the teacher without and with what was chosen."""
 
     dose: bytes | None
     kind: DoseKind
@@ -50,8 +50,8 @@ def specialise(
 ) -> Dosed:
     """Overfit the base's MicroRN to a sequence whose teacher pictures are the targets.
 
-    ``lmbda`` is the distortion that a bit per pixel may cost (``rate.DEFAULT_LMBDA`` if None). ``choice`` FULL sends
-    a dose even where AUTO would find it not worth its bytes; NONE trains nothing.
+    ``lmbda`` is the distortion that a bit per pixel may cost (``rate.DEFAULT_LMBDA`` if None). ``choice``
+    FULL sends a dose even where AUTO would find it not worth its bytes; NONE trains nothing.
     """
     if choice is DoseChoice.NONE:
         return Dosed(None, DoseKind.NONE, 0.0, 0.0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ MARGIN = 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """What a student is to do: from y_hat float32 [C, h, w] paint x_hat uint8 [H, W, 3], the teacher's picture."""
+    """From y_hat float32 [C, h, w] a student is to paint x_hat uint8 [H, W, 3], the teacher's picture."""
 
     y_hat: NDArray[np.float32]
     x_hat: NDArray[np.uint8]
@@ -36,7 +37,7 @@ class Tile:
 
 
 def tiles_of(targets: Sequence[Target]) -> list[Tile]:
-    """Tiles that cover every picture, of equal size within a picture."""
+    """Tiles that cover every picture once, of about equal size within a picture."""
     tiles = []
     for number, target in enumerate(targets):
         _, height, width = target.y_hat.shape
@@ -48,12 +49,14 @@ def tiles_of(targets: Sequence[Target]) -> list[Tile]:
 def _spans(length: int) -> list[tuple[int, int]]:
     count = max(1, round(length / TILE))
     edges = [round(k * length / count) for k in range(count + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def cut(target: Target, tile: Tile) -> tuple[Tensor, Tensor, tuple[slice, slice]]:
-    """(latents with margin [1, C, h, w], the teacher's pixels of the tile [1, 3, H, W] in 0..1, where the tile lies
-    in the picture that a student makes of those latents)."""
+    """A tile's latents, its pixels, and where these lie in the picture that a student makes of the latents.
+
+    Latents: [1, C, h, w] with their margin. Pixels: the teacher's, [1, 3, H, W] in 0..1, without it.
+    """
     _, height, width = target.y_hat.shape
     above, before = min(MARGIN, tile.top), min(MARGIN, tile.left)
     rows = slice(tile.top - above, min(height, tile.bottom + MARGIN))

@@ -1,6 +1,8 @@
-"""What people would pick instead of us: WebP, AVIF and JPEG, each given at least as many bytes as we took."""
+"""What people would pick instead of us, given at least as many bytes as we took."""
 
 import bisect
+import functools
+import importlib.util
 import io
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -9,22 +11,35 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from microdose_server.evaluate import hevc
+
 Pixels = NDArray[np.uint8]
 
 
 class Codec(StrEnum):
+    JPEG = "jpeg"
     WEBP = "webp"
     AVIF = "avif"
-    JPEG = "jpeg"
+    JXL = "jxl"
+    X265 = "x265"
 
 
 # The encoders' own defaults, but for WebP, which is quick enough to try its hardest (0..6).
 OPTIONS: dict[Codec, dict[str, Any]] = {
+    Codec.JPEG: {"optimize": True},
     Codec.WEBP: {"method": 6},
     Codec.AVIF: {},
-    Codec.JPEG: {"optimize": True},
+    Codec.JXL: {},
 }
-QUALITIES = range(0, 101)
+# Qualities, worst first, in stretches over which bytes only grow. Below 19, JPEG XL codes the picture at half
+# its size: at the same bytes that looks far worse than 19 and up. Its 100 is lossless. x265 counts to 51.
+STRETCHES: dict[Codec, tuple[range, ...]] = {
+    Codec.JPEG: (range(101),),
+    Codec.WEBP: (range(101),),
+    Codec.AVIF: (range(101),),
+    Codec.JXL: (range(19), range(19, 100)),
+    Codec.X265: (range(hevc.CRF_MOST + 1),),
+}
 
 
 class Coded(NamedTuple):
@@ -34,26 +49,55 @@ class Coded(NamedTuple):
     pixels: Pixels
 
 
+def why_absent(codec: Codec) -> str | None:
+    """What this machine lacks for a codec; None if it can be used."""
+    if codec is Codec.JXL and importlib.util.find_spec("pillow_jxl") is None:
+        return "pillow-jxl-plugin is not installed"
+    if codec is Codec.X265 and not hevc.available():
+        return "this PyAV was built without x265"
+    return None
+
+
 def encode(pixels: Pixels, codec: Codec, quality: int) -> bytes:
-    """`pixels` uint8 [H, W, 3] as a file of that codec; quality 0 (worst) to 100."""
+    """`pixels` uint8 [H, W, 3] as a file of that codec; `quality` from its `STRETCHES`."""
+    if codec is Codec.X265:
+        return hevc.encode(pixels, hevc.CRF_MOST - quality)
+    _plug_in(codec)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format=codec.value, quality=quality, **OPTIONS[codec])
     return file.getvalue()
 
 
+def decode(data: bytes, codec: Codec, height: int, width: int) -> Pixels:
+    """The picture in a file of that codec, uint8 [height, width, 3]."""
+    if codec is Codec.X265:
+        return hevc.decode(data, height, width)
+    _plug_in(codec)
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
 def encode_to_bytes(pixels: Pixels, codec: Codec, target: int) -> Coded:
     """The lowest quality that takes no fewer than `target` bytes, so the comparison never favours us.
 
-    A file of quality 0 may be far above the target; one of quality 100 stays below it only for
+    A file of the lowest quality may be far above the target; one of the highest stays below it only for
     targets beyond any sense, and is then what is returned.
     """
-    tried: dict[int, bytes] = {}
+
+    @functools.cache
+    def file(quality: int) -> bytes:
+        return encode(pixels, codec, quality)
 
     def size(quality: int) -> int:
-        tried[quality] = encode(pixels, codec, quality)
-        return len(tried[quality])
+        return len(file(quality))
 
-    best = min(bisect.bisect_left(QUALITIES, target, key=size), QUALITIES[-1])
-    data = tried.get(best) or encode(pixels, codec, best)
-    with Image.open(io.BytesIO(data)) as image:
-        return Coded(data, np.asarray(image.convert("RGB")))
+    lowest, *better = STRETCHES[codec]
+    stretch = next((each for each in reversed(better) if size(each[0]) <= target), lowest)
+    best = min(bisect.bisect_left(stretch, target, key=size), len(stretch) - 1)
+    data = file(stretch[best])
+    return Coded(data, decode(data, codec, *pixels.shape[:2]))
+
+
+def _plug_in(codec: Codec) -> None:
+    if codec is Codec.JXL:
+        importlib.import_module("pillow_jxl")  # teaches Pillow the format

@@ -9,7 +9,7 @@ The teacher's generator is a graph like any student's, so the same decoder plays
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ import onnx
 from PIL import Image
 
 from microdose.base import load_base
-from microdose.decoder import Decoder
+from microdose.decoder import Decoder, Picture
 from microdose.dose import parse_dose
 from microdose.manifest import ByteCounts
 from microdose.mds import Mds
@@ -75,17 +75,17 @@ class Comparison:
 
         `pulled` are the pictures as a viewer decoded them; left out, they are decoded here.
         """
-        first = self.mds.blob(self.mds.manifest.segments[0].blob.digest)
-        for decoder in self.decoders.values():
-            decoder.decode(first)  # the first run pays for memory that later ones reuse
+        segments = [self.mds.blob(entry.blob.digest) for entry in self.mds.manifest.segments]
+        decoded = {name: decode_all(decoder, segments) for name, decoder in self.decoders.items()}
         for n, original in enumerate(originals):
-            yield self._picture(n, original, pulled[n] if pulled else None)
+            shown = {name: pictures[n] for name, pictures in decoded.items()}
+            yield self._picture(n, segments[n], original, shown, pulled[n] if pulled else None)
 
-    def _picture(self, n: int, original: Pixels, pulled: Pixels | None) -> Compared:
-        entry = self.mds.manifest.segments[n]
-        segment = self.mds.blob(entry.blob.digest)
-        decoded = {name: decoder.decode(segment) for name, decoder in self.decoders.items()}
-        share = (len(self.dose) if self.dose else 0) / len(self.mds.manifest.segments)
+    def _picture(
+        self, n: int, segment: bytes, original: Pixels, decoded: Mapping[str, Picture], pulled: Pixels | None
+    ) -> Compared:
+        entries = self.mds.manifest.segments
+        share = (len(self.dose) if self.dose else 0) / len(entries)
         target = len(segment) + math.ceil(share)
         variants = {
             "teacher": decoded["teacher"].pixels,
@@ -95,8 +95,14 @@ class Comparison:
         }
         timings = {name: decoded[name].timings for name in ("teacher", "student")}
         counts = bytes_of(segment, int(share))
-        report = judge(entry.name or str(n), original, variants, counts, timings)
+        report = judge(entries[n].name or str(n), original, variants, counts, timings)
         return Compared({"original": original, **variants}, report)
+
+
+def decode_all(decoder: Decoder, segments: Sequence[bytes]) -> list[Picture]:
+    """Every segment, one decoder at a time, so that no other's idle threads are in the timings."""
+    decoder.decode(segments[0])  # the first run pays for memory that later ones reuse
+    return [decoder.decode(segment) for segment in segments]
 
 
 def parameters_of(graph: bytes) -> int:

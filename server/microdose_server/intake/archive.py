@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import IO, BinaryIO, Final
 
 from microdose.errors import BadUpload
+from microdose.natural import natural_key
 from microdose_server.intake.kind import is_zip
 from microdose_server.intake.picture import DEFAULT_LIMITS
 from microdose_server.settings import Limits
@@ -68,12 +69,6 @@ def read_zip(source: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Iterator[Memb
                 yield Member(display_name(info.filename), data)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError, RuntimeError) as error:
         raise BadUpload(f"damaged zip archive: {error}") from error
-
-
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key by which numbers inside names count as numbers."""
-    parts = re.findall(r"[0-9]{1,18}|[^0-9]+|[0-9]", name.casefold())
-    return tuple((0, int(p), "") if p.isascii() and p.isdigit() else (1, 0, p) for p in parts)
 
 
 def display_name(name: str) -> str:

@@ -23,14 +23,13 @@ _HD_LINES = 720
 _UNSPECIFIED = 2
 
 
-def read_clip(source: BinaryIO, limits: Limits = DEFAULT_LIMITS, every: int = 1) -> Iterator[Picture]:
-    """Every `every`-th frame of the first video stream, upright, in presentation order.
+def read_clip(source: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Iterator[Picture]:
+    """The frames of the first video stream, upright, in presentation order.
 
-    Raises BadUpload for no clip, no video in it, damage, more than 8 bits, or more frames or pixels than the
-    limits allow. Frames yielded before that are sound, but not the clip: whoever kept them must drop them.
+    Raises BadUpload for no clip, no video in it, damage, more than 8 bits, transparency, or more frames or
+    pixels than the limits allow. Frames yielded before that are sound, but not the clip: whoever kept them
+    must drop them.
     """
-    if every < 1:
-        raise ValueError(f"every={every}: take every 1st, 2nd, ... frame")
     kind = clip_format(source.read(HEAD))
     source.seek(0)
     if kind is None:
@@ -38,7 +37,7 @@ def read_clip(source: BinaryIO, limits: Limits = DEFAULT_LIMITS, every: int = 1)
     pixels = count = 0
     try:
         with av.open(source, mode="r", format=kind) as container:
-            for frame in _decoded(container, every, limits):
+            for frame in _decoded(container, limits):
                 count, pixels = count + 1, pixels + frame.width * frame.height
                 if count > limits.max_frames or pixels > limits.max_sequence_pixels:
                     raise BadUpload(f"over {limits.max_frames} frames or {limits.max_sequence_pixels} pixels")
@@ -53,16 +52,14 @@ def _reason(error: Exception) -> str:
     return (error.strerror or "cannot be decoded") if isinstance(error, av.FFmpegError) else str(error)
 
 
-def _decoded(container: InputContainer, every: int, limits: Limits) -> Iterator[VideoFrame]:
+def _decoded(container: InputContainer, limits: Limits) -> Iterator[VideoFrame]:
     if not container.streams.video:
         raise BadUpload("the clip holds no video stream")
     stream = container.streams.video[0]
     # Before a decoder allocates it.
     check_size(stream.codec_context.width, stream.codec_context.height, limits)
     stream.thread_type = "AUTO"
-    for index, frame in enumerate(container.decode(stream)):
-        if index % every == 0:
-            yield frame
+    yield from container.decode(stream)
 
 
 def _picture(frame: VideoFrame, limits: Limits) -> Picture:
@@ -71,6 +68,10 @@ def _picture(frame: VideoFrame, limits: Limits) -> Picture:
     if depth > 8:
         raise BadUpload(f"the clip has {depth} bits per sample: only 8 are coded; convert it first")
     notes = ["interlaced frame taken as it is"] if frame.interlaced_frame else []
+    if any(component.is_alpha for component in frame.format.components):
+        if frame.to_ndarray(format="rgba")[..., 3].min() < 255:
+            raise BadUpload("the clip has transparent pixels: flatten it onto a background first")
+        notes.append("opaque alpha channel dropped")
     rgb = np.asarray(frame.to_ndarray(format="rgb24", src_colorspace=_matrix(frame)), dtype=np.uint8)
     if frame.rotation % 360:
         notes.append(f"turned upright (display rotation {frame.rotation} degrees)")

@@ -18,14 +18,13 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from microdose.errors import BadPicture
+from microdose.segment import MAX_SIDE, STRIDE
 from microdose_server.intake.colour import to_srgb, without_alpha
 from microdose_server.intake.kind import HEAD, PICTURE_FORMATS, picture_format
 from microdose_server.settings import Limits
 
-MIN_SIDE = 16
-"""Pixels; the codec's stride. A smaller picture has no latents to speak of."""
-MAX_SIDE = 16384
-"""Pixels; what a picture header can state."""
+MIN_SIDE = STRIDE
+"""Pixels; a smaller picture has no latents to speak of."""
 DEFAULT_LIMITS = Limits()
 
 # Our own limit is stricter, is an error instead of a warning, and is checked on the header.

@@ -70,6 +70,8 @@ def problem_from(error: Exception) -> Problem:
     """What a job's readers are told of an error."""
     if isinstance(error, MicrodoseError):
         return problem_of(error)
+    if isinstance(error, redis.RedisError):  # away is for LOST; this one answers
+        return make_problem("unavailable", f"Redis refuses a command, it may be full: {error}")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
         return make_problem("job-out-of-memory", f"{error}; send fewer or smaller pictures")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:

@@ -15,7 +15,7 @@ from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
 from microdose.ids import new_id
-from microdose.problem import make_problem
+from microdose.problem import ProblemError, make_problem
 from microdose.resources import Job, JobState
 from microdose_server.jobs import outcome
 from microdose_server.jobs.records import Jobs
@@ -45,11 +45,15 @@ class JobQueue:
 
         Raises NotFound, BadUpload (frames are missing) and ProblemError (conflict), as `Sequences.queue`.
         """
-        present = Sequences(self.client).get(sequence)
-        if present.job and present.state not in RESTARTABLE:
-            return self._jobs.get(present.job)
+        if present := self._present(sequence):
+            return present
         job = Job(id=new_id(), sequence=sequence, state=JobState.QUEUED, created=datetime.now(UTC))
-        Sequences(self.client).queue(sequence, job.id, lambda pipeline: self._jobs.create(job, pipeline))
+        try:
+            Sequences(self.client).queue(sequence, job.id, lambda pipeline: self._jobs.create(job, pipeline))
+        except ProblemError:  # a conflict: somebody asked at the same moment
+            if present := self._present(sequence):
+                return present
+            raise
         self._submit(job.id)
         return job
 
@@ -83,6 +87,11 @@ class JobQueue:
                 continue
             lost = make_problem("job-worker-lost", f"rq gave job {job.id} up after {job.attempt} attempts")
             outcome.lose(self.client, job.id, lost, again=False)
+
+    def _present(self, sequence: str) -> Job | None:
+        """The job that works on a sequence, or did so to the end."""
+        found = Sequences(self.client).get(sequence)
+        return self._jobs.get(found.job) if found.job and found.state not in RESTARTABLE else None
 
     def _submit(self, job: str) -> None:
         self.rq.enqueue_call(

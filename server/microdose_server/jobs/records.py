@@ -1,22 +1,17 @@
 """The record of a job in Redis: a hash with its present state, a stream with all that happened to it."""
 
-import time
-from typing import cast
-
 import redis
 from redis.client import Pipeline
 
 from microdose import keys
 from microdose.errors import NotFound
 from microdose.resources import Job, JobEvent, Page
-from microdose_server.store.bus import read_stream
 from microdose_server.store.fields import from_fields, to_field, to_fields
-from microdose_server.store.redis import Entries, text
+from microdose_server.store.redis import text
 from microdose_server.store.scripts import run_script
 from microdose_server.store.sequences import page_of_ids
 
 MAX_EVENTS = 2_000
-FIRST_EVENT = "0-0"
 
 
 class Jobs:
@@ -70,28 +65,3 @@ class Jobs:
         pairs = [text(part) for pair in to_fields(job).items() for part in pair]
         names = [keys.job(job.id), keys.job_events(job.id)]
         return bool(run_script(self.client, "job", names, [token, MAX_EVENTS, event.to_bytes(), *pairs]))
-
-    def events(
-        self, job: str, after: str = FIRST_EVENT, *, count: int = 500, block_s: float | None = None
-    ) -> list[tuple[str, bytes]]:
-        """Events later than the stream id `after`, as (id, JobEvent JSON); as `bus.read_events`."""
-        return read_stream(self.client, keys.job_events(job), after, count=count, block_s=block_s)
-
-    def wait(self, job: str, seconds: float) -> Job:
-        """The job once it has ended, or as it is after `seconds`. The client must allow such a wait.
-
-        Raises:
-            NotFound: no such job.
-        """
-        deadline = time.monotonic() + seconds
-        after = self._last_event(job)
-        record = self.get(job)
-        while not record.state.final and (left := deadline - time.monotonic()) > 0:
-            for name, _ in self.events(job, after, block_s=left):
-                after = name
-            record = self.get(job)
-        return record
-
-    def _last_event(self, job: str) -> str:
-        newest = cast(Entries, self.client.xrevrange(keys.job_events(job), count=1))
-        return text(newest[0][0]) if newest else FIRST_EVENT

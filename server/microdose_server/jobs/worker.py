@@ -113,6 +113,8 @@ def run_worker(settings: Settings, *, burst: bool = False) -> None:
         Unavailable: no Redis.
     """
     os.environ.update(settings.environ() | {WORKER_PID: str(os.getpid())})
+    # For the job processes: torch's idle threads would spin, and keep the cores from API and Valkey.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     client = connect(redis_url(settings), block_s=WORKER_TTL_S)
     ping(client)
     queue = JobQueue(client, settings.job_attempts)

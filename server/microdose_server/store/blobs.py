@@ -7,23 +7,24 @@ A blob is there as a whole or not at all, also after a power cut: write, fsync, 
 """
 
 import os
-import re
 import tempfile
 from pathlib import Path
 
-from microdose.digest import MAX_BLOB_BYTES, digest_of, verify
-from microdose.errors import BadUpload, NotFound
-
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+from microdose.digest import MAX_BLOB_BYTES, digest_of, is_digest, verify
+from microdose.errors import BadUpload, NotFound, Unavailable
 
 
 class BlobStore:
     """Immutable bytes by digest below one folder; safe for many processes: equal names, equal bytes."""
 
     def __init__(self, root: Path) -> None:
+        """Makes the folder. Raises Unavailable where that cannot be."""
         self.root = root
         self._incoming = root / "tmp"
-        self._incoming.mkdir(parents=True, exist_ok=True)
+        try:
+            self._incoming.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(f"cannot keep blobs in {root}: {error.strerror or error}") from error
 
     def put(self, data: bytes) -> str:
         """Keep `data` (at most 64 MiB) and return its digest. Keeping it again costs one hash.
@@ -58,14 +59,10 @@ class BlobStore:
 
     def path(self, digest: str) -> Path:
         """Where the blob is, or would be. Raises NotFound for anything that is not a digest."""
-        if not _DIGEST.fullmatch(digest):
+        if not is_digest(digest):
             raise NotFound(f"{digest[:80]!r} is not a digest; one reads sha256: and 64 hex digits")
         name = digest.removeprefix("sha256:")
         return self.root / "sha256" / name[:2] / name
-
-    def has(self, digest: str) -> bool:
-        """Whether the blob is there."""
-        return self.path(digest).is_file()
 
     def size(self, digest: str) -> int:
         """Its length in bytes. Raises NotFound."""
@@ -73,10 +70,6 @@ class BlobStore:
             return self.path(digest).stat().st_size
         except FileNotFoundError:
             raise NotFound(f"no blob {digest} in {self.root}") from None
-
-    def delete(self, digest: str) -> None:
-        """Remove it; removing what is not there is no error."""
-        self.path(digest).unlink(missing_ok=True)
 
     @staticmethod
     def _complete(path: Path, size: int) -> bool:

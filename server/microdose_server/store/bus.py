@@ -12,15 +12,12 @@ from typing import cast
 import redis
 
 from microdose import keys
-from microdose.digest import verify
-from microdose.errors import NotFound
 from microdose.manifest import Event, Manifest
 from microdose.resources import Results
 from microdose_server.store.redis import Entries, Fields, text
 from microdose_server.store.scripts import run_script
 
 MAX_EVENTS = 20_000
-FIRST_EVENT = "0-0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,35 +66,10 @@ def read_manifest(client: redis.Redis, sequence: str) -> bytes | None:
     return cast(bytes | None, client.get(keys.manifest(sequence)))
 
 
-def read_events(
-    client: redis.Redis, sequence: str, after: str, *, count: int = 1000, block_s: float | None = None
-) -> list[tuple[str, bytes]]:
-    """Events later than the stream id `after`, as (id, Event JSON), oldest first.
-
-    Args:
-        client: made with at least this `block_s`.
-        block_s: wait so long for the first; None does not wait.
-    """
-    return read_stream(client, keys.events(sequence), after, count=count, block_s=block_s)
-
-
-def read_stream(
-    client: redis.Redis, key: str, after: str, *, count: int, block_s: float | None
-) -> list[tuple[str, bytes]]:
-    """Entries of a stream whose one field is `event`."""
-    block = None if block_s is None else max(1, round(block_s * 1000))
-    answer = cast(list[tuple[bytes, Entries]], client.xread({key: after}, count=count, block=block))
+def read_stream(client: redis.Redis, key: str, after: str, *, count: int) -> list[tuple[str, bytes]]:
+    """Up to `count` entries of a stream, sequence's or job's, later than the id `after`: (id, event JSON)."""
+    answer = cast(list[tuple[bytes, Entries]], client.xread({key: after}, count=count))
     return [(text(name), fields[b"event"]) for _, entries in answer for name, fields in entries]
-
-
-def trimmed(client: redis.Redis, sequence: str, after: str) -> bool:
-    """Whether events later than `after` are gone, so that its reader must start again from the manifest."""
-    oldest = cast(Entries, client.xrange(keys.events(sequence), count=1))
-    return bool(oldest) and _seq(text(oldest[0][0])) > _seq(after) + 1
-
-
-def _seq(event: str) -> int:
-    return int(event.partition("-")[0])
 
 
 def put_hot_blob(client: redis.Redis, digest: str, data: bytes, media_type: str, *, seconds: int) -> None:
@@ -113,21 +85,3 @@ def put_hot_blob(client: redis.Redis, digest: str, data: bytes, media_type: str,
         pipeline.hset(keys.blob_meta(digest), mapping=meta)
         pipeline.expire(keys.blob_meta(digest), seconds)
         pipeline.execute()
-
-
-def read_hot_blob(client: redis.Redis, digest: str) -> bytes:
-    """The copy of a blob.
-
-    Raises:
-        NotFound: no copy, or only a part of one any more.
-        DigestMismatch: other bytes.
-    """
-    chunks = client.hget(keys.blob_meta(digest), "chunks")
-    if chunks is None:
-        raise NotFound(f"no copy of blob {digest} in Redis; fetch it by HTTP")
-    parts = [client.get(keys.blob_chunk(digest, i)) for i in range(int(chunks))]
-    if None in parts:
-        raise NotFound(f"the copy of blob {digest} in Redis has expired; fetch it by HTTP")
-    data = b"".join(cast(list[bytes], parts))
-    verify(data, digest)
-    return data

@@ -41,14 +41,18 @@ def connect(url: str, *, block_s: float | None = None) -> redis.Redis:
         Unavailable: the URL is not one of a Redis server.
     """
     try:
-        return redis.Redis.from_url(
+        client = redis.Redis.from_url(
             url,
             socket_connect_timeout=CONNECT_S,
             socket_timeout=COMMAND_S + (block_s or 0.0),
             health_check_interval=30,
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES),
         )
-    except ValueError as error:
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # else an unknown option shows at the first command
+        str(pool.connection_kwargs.get("host")).encode("idna")  # and so does a host that cannot be one
+        return client
+    except (ValueError, TypeError) as error:
         raise Unavailable(f"cannot use the Redis URL {redacted(url)}: {error}") from None
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from microdose.errors import BadUpload
+from microdose.errors import BadPicture, BadUpload
 
 Pixels = NDArray[np.uint8]
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif"}
@@ -20,15 +20,30 @@ def load_photos(folder: Path, least_side: int) -> list[Pixels]:
 
     Raises:
         BadUpload: there is none, or one has a side shorter than ``least_side``.
+        BadPicture: a file cannot be read.
     """
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    paths = (
+        sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        if folder.is_dir()
+        else []
+    )
     if not paths:
         raise BadUpload(f"{folder} holds no picture; give a folder of {', '.join(sorted(SUFFIXES))} files")
-    photos = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    photos = [_read(path) for path in paths]
     for path, photo in zip(paths, photos, strict=True):
         if min(photo.shape[:2]) < least_side:
-            raise BadUpload(f"{path} is {photo.shape[1]}x{photo.shape[0]}; training needs {least_side} pixels a side")
+            raise BadUpload(
+                f"{path} is {photo.shape[1]}x{photo.shape[0]}; training needs {least_side} pixels a side"
+            )
     return photos
+
+
+def _read(path: Path) -> Pixels:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BadPicture(f"{path} cannot be read ({error}); repair it or take it out of the folder") from None
 
 
 def split_held_out(photos: Sequence[Pixels], held_out: int) -> tuple[list[Pixels], list[Pixels]]:
@@ -41,8 +56,8 @@ def split_held_out(photos: Sequence[Pixels], held_out: int) -> tuple[list[Pixels
 def crops(photos: Sequence[Pixels], batch: int, crop: int, rng: np.random.Generator) -> Iterator[Tensor]:
     """Endless batches [batch, 3, crop, crop] in 0..1.
 
-    Photographs are drawn by area. Each crop covers 1 to 2 times its size and is scaled down to it, which HiFiC does
-    to shed the artefacts of the source's own compression; half of them are mirrored.
+    Photographs are drawn by area. Each crop covers 1 to 2 times its size and is scaled down to it, which
+    HiFiC does to shed the artefacts of the source's own compression; half of them are mirrored.
     """
     areas = np.array([photo.shape[0] * photo.shape[1] for photo in photos], dtype=np.float64)
     share = areas / areas.sum()

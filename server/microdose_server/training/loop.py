@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from microdose.errors import Diverged
 from microdose_server.codec.teacher import Teacher
 from microdose_server.training.checkpoint import RunState, save_state
 from microdose_server.training.data import Pixels, crops
@@ -21,7 +22,7 @@ from microdose_server.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Budget:
-    """When a run ends, counted from its first step over all resumptions: by steps, or else by hours of training."""
+    """When a run ends, counted from its first step over all resumptions: by steps, or else by hours."""
 
     steps: int | None = None
     hours: float | None = None
@@ -29,9 +30,9 @@ class Budget:
     def progress(self, step: int, seconds: float) -> float:
         """Fraction of the run that is done, in 0..1."""
         if self.steps is not None:
-            return min(1.0, step / self.steps)
+            return min(1.0, step / self.steps) if self.steps > 0 else 1.0
         if self.hours is not None:
-            return min(1.0, seconds / (self.hours * 3600.0))
+            return min(1.0, seconds / (self.hours * 3600.0)) if self.hours > 0.0 else 1.0
         raise ValueError("a budget needs steps or hours")
 
 
@@ -48,12 +49,14 @@ class StepReport(NamedTuple):
     learning_rate: float
 
 
-class DivergedError(RuntimeError):
-    """The loss is no longer a number; the last checkpoint on disk is still good."""
+def must_be_finite(what: str, value: Tensor, step: int) -> None:
+    """Raise Diverged for a scalar that is infinite or not a number."""
+    if not math.isfinite(value.item()):
+        raise Diverged(f"the {what} is {value.item()} at step {step}; go on with a lower learning rate")
 
 
 class Run:
-    """A teacher in training: model, average weights, optimiser, random state, and where it writes."""
+    """A teacher in training: model, average weights, optimiser and random state."""
 
     def __init__(self, teacher: Teacher, recipe: Recipe, device: str, seed: int = 0) -> None:
         self.teacher = teacher.to(device)
@@ -73,11 +76,12 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         result = stage_one_loss(self.teacher, lpips, x.to(self.device), self.recipe, progress)
-        if not math.isfinite(result.loss.item()):
-            raise DivergedError(f"the loss is {result.loss.item()} at step {self.step}; resume with a lower learning rate")
+        must_be_finite("loss", result.loss, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         result.loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.teacher.parameters(), self.recipe.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.teacher.parameters(), self.recipe.clip_norm)
+        # A finite loss may have a gradient that is not: found now, it reaches neither weights nor checkpoint.
+        must_be_finite("gradient", norm, self.step)
         self.optimizer.step()
         self.step += 1
         self._average()
@@ -142,4 +146,6 @@ def train(
 def _report(run: Run, result: StageOneLoss, progress: float) -> StepReport:
     psnr = -10.0 * math.log10(max(result.mse, 1e-10))
     rate = run.recipe.learning_rate_at(progress)
-    return StepReport(run.step, run.seconds, progress, result.loss.item(), result.bpp, psnr, result.lpips, rate)
+    return StepReport(
+        run.step, run.seconds, progress, result.loss.item(), result.bpp, psnr, result.lpips, rate
+    )

@@ -19,8 +19,10 @@ class StageOneLoss(NamedTuple):
     lpips: float
 
 
-def stage_one_loss(teacher: Teacher, lpips: LPIPS, x: Tensor, recipe: Recipe, progress: float) -> StageOneLoss:
-    """Rate, MSE and LPIPS of one batch x [N, 3, H, W] in 0..1, weighed as the recipe says at this ``progress``."""
+def stage_one_loss(
+    teacher: Teacher, lpips: LPIPS, x: Tensor, recipe: Recipe, progress: float
+) -> StageOneLoss:
+    """Rate, MSE and LPIPS of a batch x [N, 3, H, W] in 0..1, weighed as the recipe says at ``progress``."""
     output = teacher(x)
     pixels = x.shape[0] * x.shape[2] * x.shape[3]
     bpp = output.rounded_bits.item() / pixels

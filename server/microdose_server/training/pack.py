@@ -3,14 +3,16 @@
 import json
 from pathlib import Path
 
-from microdose_server.codec.shipped import META, save_teacher
+from microdose_server.codec.folder import META
+from microdose_server.codec.shipped import save_teacher
 from microdose_server.training.checkpoint import load_state
 
 
 def pack(checkpoint: Path, preset: str, folder: Path, meta: dict[str, object]) -> str:
     """Write the averaged weights of a checkpoint in half precision, and meta.json, into ``folder``.
 
-    Returns the digest that is the teacher's identity. Raises UnsupportedVersion for a checkpoint of another preset.
+    Returns the digest that is the teacher's identity. Raises UnsupportedVersion for a checkpoint of another
+    preset.
     """
     state = load_state(checkpoint, preset)
     digest = save_teacher(preset, state.ema, folder)

@@ -31,7 +31,12 @@ def centre(photo: Pixels, side: int) -> Tensor:
 
 @torch.no_grad()
 def evaluate_held_out(
-    teacher: Teacher, weights: dict[str, Tensor], photos: list[Pixels], lpips: LPIPS, sheet: Path, side: int = 384
+    teacher: Teacher,
+    weights: dict[str, Tensor],
+    photos: list[Pixels],
+    lpips: LPIPS,
+    sheet: Path,
+    side: int = 384,
 ) -> HeldOut:
     """Code the centre of each picture with ``weights`` in place of the teacher's own, and write original over
     reconstruction, side by side, to ``sheet``."""

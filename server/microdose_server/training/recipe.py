@@ -1,8 +1,8 @@
 """HiFiC's stage 1 as data: what is minimised, to what rate, and how weights move over the run.
 
-The numbers are the paper's (Mentzer et al. 2020, section 4 and appendix A). Two ports of it disagree with the paper
-on the schedule: the rate weight is *halved*, not doubled, while the target rate is still relaxed, so that the codec
-learns to see before it learns to save.
+The numbers are the paper's (Mentzer et al. 2020, section 4 and appendix A). Two ports of it disagree with the
+paper on the schedule: the rate weight is *halved*, not doubled, while the target rate is still relaxed, so
+that the codec learns to see before it learns to save.
 """
 
 import math
@@ -20,12 +20,12 @@ class Recipe:
     k_m: float = 0.075 * 2**-5
     k_p: float = 1.0
     lmbda_above: float = 1.5
-    """Rate weight while a batch costs more than the target: 2 at .14 bpp and 1 at .30, interpolated in log scale."""
+    """Rate weight above the target: HiFiC has 2 at .14 bpp and 1 at .30; this is between, in log scale."""
     lmbda_below: float = 2**-4
     relaxed_target: float = 0.20 / 0.14
     relaxed_until: float = 0.2
     rate_from_zero_until: float = 0.08
-    """The rate weight rises from zero over this part: a rate paid before there is a picture kills all latents."""
+    """The rate weight rises from zero until here: a rate paid before there is a picture kills all latents."""
     perceptual_from: float = 0.3
     """LPIPS of a blur teaches little and costs as much as the codec itself."""
     perceptual_crops: int = 4

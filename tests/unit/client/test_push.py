@@ -3,11 +3,9 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from microdose.errors import BadUpload
-from microdose_client.push import collect, natural
+from microdose_client.push import collect
 
 
 def touch(folder: Path, *names: str) -> list[Path]:
@@ -48,8 +46,3 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         collect([tmp_path])
     with pytest.raises(BadUpload, match="nothing to push"):
         collect([])
-
-
-@given(st.integers(0, 10**30), st.integers(0, 10**30))
-def test_numbers_sort_as_numbers(a: int, b: int) -> None:
-    assert (natural(f"f{a}.png") < natural(f"f{b}.png")) == (a < b)

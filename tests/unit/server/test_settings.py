@@ -34,7 +34,17 @@ def test_a_child_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch,
     assert Settings() == settings
 
 
-@pytest.mark.parametrize("change", [{"port": 70000}, {"job_attempts": 0}, {"limits": {"max_frames": 0}}])
+NONSENSE = [
+    {"port": 70000},
+    {"job_attempts": 0},
+    {"limits": {"max_frames": 0}},
+    {"limits": {"max_frames": 10_001}},
+    {"limits": {"max_pixels": 40_000_001}},
+    {"limits": {"max_picture_bytes": 2**26 + 1}},
+]
+
+
+@pytest.mark.parametrize("change", NONSENSE)
 def test_nonsense_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate(change)

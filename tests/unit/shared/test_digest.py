@@ -3,7 +3,7 @@ import hashlib
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from microdose.digest import Digest, digest_of, prefix, verify
+from microdose.digest import Digest, digest_of, is_digest, prefix, verify
 from microdose.errors import DigestMismatch
 
 
@@ -35,3 +35,4 @@ def test_a_digest_cannot_hide_a_path_or_a_line_break() -> None:
     for text in (digest_of(b"") + "\n", "../" + digest_of(b""), digest_of(b"") + "/x"):
         with pytest.raises(ValidationError):
             TypeAdapter(Digest).validate_python(text)
+        assert not is_digest(text)

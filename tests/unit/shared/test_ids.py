@@ -1,11 +1,11 @@
-import re
+import pytest
 
-from microdose.ids import new_id
+from microdose.ids import is_id, new_id
 
 
 def test_ids_follow_the_pattern_and_differ() -> None:
     ids = [new_id() for _ in range(1000)]
-    assert all(re.fullmatch(r"[a-z0-9]{26}", each) for each in ids)
+    assert all(map(is_id, ids))
     assert len(set(ids)) == len(ids)
 
 
@@ -15,3 +15,10 @@ def test_ids_sort_by_time() -> None:
     while later[:10] == first[:10]:  # the first ten letters hold the milliseconds
         later = new_id()
     assert first < later
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0" * 25, "0" * 27, "A" * 26, "../" + "0" * 23, "0" * 26 + "\n", "\u0660" * 26]
+)
+def test_nothing_else_is_an_id(text: str) -> None:
+    assert not is_id(text)

@@ -1,8 +1,20 @@
+import sys
+
 import numpy as np
 import pytest
 
-from microdose_server.evaluate.codecs import Codec, Pixels, encode, encode_to_bytes
+from microdose_server.evaluate import hevc
+from microdose_server.evaluate.codecs import (
+    STRETCHES,
+    Codec,
+    Pixels,
+    decode,
+    encode,
+    encode_to_bytes,
+    why_absent,
+)
 from microdose_server.evaluate.metrics import psnr
+from tests.photos import photo
 
 
 @pytest.fixture(scope="module")
@@ -13,8 +25,10 @@ def picture() -> Pixels:
 
 
 @pytest.mark.parametrize("codec", Codec)
-@pytest.mark.parametrize("quality", [20, 60, 90])
-def test_never_fewer_bytes_and_no_step_too_many(picture: Pixels, codec: Codec, quality: int) -> None:
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.9])
+def test_never_fewer_bytes_and_no_step_too_many(picture: Pixels, codec: Codec, share: float) -> None:
+    ladder = STRETCHES[codec][-1]
+    quality = ladder[int(share * len(ladder))]
     target = len(encode(picture, codec, quality)) - 1
     coded = encode_to_bytes(picture, codec, target)
     assert len(coded.data) >= target
@@ -24,11 +38,37 @@ def test_never_fewer_bytes_and_no_step_too_many(picture: Pixels, codec: Codec, q
 
 @pytest.mark.parametrize("codec", Codec)
 def test_beyond_the_range_the_ends_are_taken(picture: Pixels, codec: Codec) -> None:
-    assert encode_to_bytes(picture, codec, 1).data == encode(picture, codec, 0)
-    assert encode_to_bytes(picture, codec, 10**9).data == encode(picture, codec, 100)
+    worst, most = STRETCHES[codec][0][0], STRETCHES[codec][-1][-1]
+    assert encode_to_bytes(picture, codec, 1).data == encode(picture, codec, worst)
+    assert encode_to_bytes(picture, codec, 10**9).data == encode(picture, codec, most)
 
 
 @pytest.mark.parametrize("codec", Codec)
 def test_more_bytes_look_better(picture: Pixels, codec: Codec) -> None:
     low, high = (encode_to_bytes(picture, codec, bytes_) for bytes_ in (2_000, 9_000))
     assert psnr(picture, low.pixels) < psnr(picture, high.pixels)
+
+
+def test_jpeg_xl_keeps_the_size_of_a_picture_where_it_can() -> None:
+    view = photo(0, 400, 280)
+    halved, whole = STRETCHES[Codec.JXL]
+    least, most = encode(view, Codec.JXL, halved[0]), encode(view, Codec.JXL, halved[-1])
+    assert len(encode(view, Codec.JXL, whole[0])) < len(most)
+    coded = encode_to_bytes(view, Codec.JXL, len(most))
+    assert psnr(view, coded.pixels) > psnr(view, decode(most, Codec.JXL, 280, 400)) + 1
+    assert encode_to_bytes(view, Codec.JXL, len(least)).data == least
+
+
+@pytest.mark.parametrize("codec", Codec)
+def test_odd_sides_survive(picture: Pixels, codec: Codec) -> None:
+    odd = picture[:51, :37]
+    best = STRETCHES[codec][-1][-1]
+    assert psnr(odd, decode(encode(odd, codec, best), codec, 51, 37)) > 20
+
+
+def test_what_is_absent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [why_absent(codec) for codec in Codec] == [None] * len(Codec)
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
+    monkeypatch.setattr(hevc, "available", lambda: False)
+    absent = {codec for codec in Codec if why_absent(codec)}
+    assert absent == {Codec.JXL, Codec.X265}

@@ -2,14 +2,13 @@ import contextlib
 import io
 import stat
 import zipfile
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from microdose.errors import BadUpload
-from microdose_server.intake.archive import MAX_NAME, display_name, natural_key, read_zip
+from microdose_server.intake.archive import MAX_NAME, display_name, read_zip
 from microdose_server.settings import Limits
 from tests import photos
 from tests.photos import encode, photo
@@ -122,16 +121,6 @@ def test_a_damaged_archive_is_read_or_refused_never_worse(data: st.DataObject) -
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(BadUpload):
         assert len(names(io.BytesIO(bytes(raw)))) <= 2
-
-
-def test_numbers_in_names_count() -> None:
-    assert sorted(["f10", "F2", "f1", "f1a"], key=natural_key) == ["f1", "f1a", "F2", "f10"]
-
-
-@given(st.lists(st.text()))
-def test_any_names_can_be_sorted(texts: list[str]) -> None:
-    found = [natural_key(text) for text in sorted(texts, key=natural_key)]
-    assert all(low <= high for low, high in pairwise(found))
 
 
 @given(st.text())

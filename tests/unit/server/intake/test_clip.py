@@ -32,14 +32,6 @@ def test_frames_come_in_order_and_in_colour(form: str, codec: str) -> None:
         assert np.abs(picture.pixels.astype(int) - photo(index)).mean() < 8
 
 
-def test_every_nth_frame(clip: bytes) -> None:
-    every = list(read_clip(io.BytesIO(clip)))
-    third = list(read_clip(io.BytesIO(clip), every=3))
-    assert [p.pixels.tobytes() for p in third] == [every[0].pixels.tobytes(), every[3].pixels.tobytes()]
-    with pytest.raises(ValueError, match="every=0"):
-        list(read_clip(io.BytesIO(clip), every=0))
-
-
 def test_a_turned_clip_is_turned_upright(clip: bytes) -> None:
     matrix = clip.find(b"tkhd") + 4 + 40
     quarter = np.array([0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30], ">i4").tobytes()
@@ -74,6 +66,20 @@ def test_limits_on_frames_and_pixels(clip: bytes) -> None:
 
 def test_more_than_eight_bits_is_refused() -> None:
     assert "10 bits per sample" in refused(film(2, "matroska", "ffv1", "yuv420p10le"))
+
+
+def test_an_alpha_channel_must_be_opaque() -> None:
+    opaque = next(read_clip(io.BytesIO(film(1, "mov", "qtrle", "argb"))))
+    assert opaque.notes == ("opaque alpha channel dropped",)
+    assert np.array_equal(opaque.pixels, photo(0))
+    clear = np.dstack([photo(0), np.full((64, 96), 128, np.uint8)])
+    out = io.BytesIO()
+    with av.open(out, "w", format="mov") as container:
+        stream: Any = container.add_stream("qtrle", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "argb"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(clear, format="rgba")))
+        container.mux(stream.encode(None))
+    assert "transparent pixels" in refused(out.getvalue())
 
 
 def test_a_clip_without_video_is_refused() -> None:

@@ -1,6 +1,7 @@
 import errno
 
 import pytest
+import redis
 
 from microdose.errors import BadPicture
 from microdose_server.jobs.attempt import problem_from
@@ -16,6 +17,7 @@ class OutOfMemoryError(RuntimeError):
         (BadPicture("frame 3: truncated"), "bad-picture"),
         (MemoryError("2 GiB"), "job-out-of-memory"),
         (OutOfMemoryError("CUDA out of memory"), "job-out-of-memory"),
+        (redis.OutOfMemoryError("command not allowed when used memory > 'maxmemory'"), "unavailable"),
         (OSError(errno.ENOSPC, "No space left on device"), "no-space"),
         (OSError(errno.EACCES, "Permission denied"), "internal"),
         (ZeroDivisionError("secret path"), "internal"),

@@ -4,11 +4,12 @@ import pytest
 import redis
 
 from microdose.errors import Fenced
-from microdose.resources import Job, JobEvent
+from microdose.resources import Job
 from microdose_server.jobs import outcome
 from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.records import Jobs
 from microdose_server.store.redis import connect
+from tests.streams import job_events
 
 Enqueue = Callable[[], Job]
 
@@ -36,7 +37,7 @@ def test_steps_close_to_each_other_are_told_as_one(bus: redis.Redis, enqueue: En
     report.phase("encode", 100)
     for step in range(1, 101):
         report.step(step)
-    steps = [JobEvent.model_validate_json(data).job.step for _, data in Jobs(bus).events(job.id)]
+    steps = [event.job.step for event in job_events(bus, job.id)]
     assert steps[-2:] == [0, 100]
 
 

@@ -1,4 +1,3 @@
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -9,18 +8,15 @@ from microdose.ids import new_id
 from microdose.resources import Job, JobEvent, JobState
 from microdose_server.jobs import outcome
 from microdose_server.jobs.records import Jobs
+from tests.streams import job_events
 
 Enqueue = Callable[[], Job]
-
-
-def events_of(jobs: Jobs, job: Job) -> list[JobEvent]:
-    return [JobEvent.model_validate_json(data) for _, data in jobs.events(job.id)]
 
 
 def test_a_record_is_read_as_it_was_made(bus: redis.Redis, enqueue: Enqueue) -> None:
     job = enqueue()
     assert Jobs(bus).get(job.id) == job
-    assert events_of(Jobs(bus), job) == [JobEvent(type="state", job=job)]
+    assert job_events(bus, job.id) == [JobEvent(type="state", job=job)]
     with pytest.raises(NotFound):
         Jobs(bus).get(new_id())
 
@@ -33,7 +29,7 @@ def test_every_change_is_an_event_of_its_kind(bus: redis.Redis, enqueue: Enqueue
     assert jobs.write(running, 1)
     assert jobs.write(further, 1)
     state, progress = JobEvent(type="state", job=running), JobEvent(type="progress", job=further)
-    assert events_of(jobs, job)[1:] == [state, progress]
+    assert job_events(bus, job.id)[1:] == [state, progress]
     assert jobs.get(job.id) == further
 
 
@@ -42,7 +38,7 @@ def test_an_older_attempt_cannot_write(bus: redis.Redis, enqueue: Enqueue) -> No
     Jobs(bus).write(job, 2)
     with pytest.raises(Fenced):
         Jobs(bus).write(job, 1)
-    assert len(events_of(Jobs(bus), job)) == 2
+    assert len(job_events(bus, job.id)) == 2
 
 
 def test_an_ended_record_never_changes(bus: redis.Redis, enqueue: Enqueue) -> None:
@@ -71,19 +67,3 @@ def test_only_unfinished_jobs_are_unfinished(bus: redis.Redis, enqueue: Enqueue)
     waiting, done = enqueue(), enqueue()
     outcome.cancel(bus, done.id)
     assert Jobs(bus).unfinished() == [waiting]
-
-
-def test_waiting_ends_with_the_job(bus: redis.Redis, enqueue: Enqueue) -> None:
-    job = enqueue()
-    found: list[Job] = []
-    waiter = threading.Thread(target=lambda: found.append(Jobs(bus).wait(job.id, 30)))
-    waiter.start()
-    outcome.cancel(bus, job.id)
-    waiter.join()
-    assert found[0].state == JobState.CANCELLED
-
-
-def test_waiting_ends_with_its_time(bus: redis.Redis, enqueue: Enqueue) -> None:
-    assert Jobs(bus).wait(enqueue().id, 0.01).state == JobState.QUEUED
-    with pytest.raises(NotFound):
-        Jobs(bus).wait(new_id(), 0.01)

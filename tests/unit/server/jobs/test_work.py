@@ -9,7 +9,8 @@ from microdose.digest import digest_of
 from microdose.errors import Fenced, NotFound
 from microdose.ids import new_id
 from microdose.manifest import parse_manifest
-from microdose.resources import DoseChoice, Frame, JobEvent, SequenceCreate, SequenceState
+from microdose.resources import DoseChoice, Frame, SequenceCreate, SequenceState
+from microdose_client.bus import Bus
 from microdose_server.jobs import outcome
 from microdose_server.jobs.attempt import Assignment
 from microdose_server.jobs.progress import Reporter
@@ -18,9 +19,10 @@ from microdose_server.jobs.records import Jobs
 from microdose_server.jobs.work import patiently, process
 from microdose_server.settings import Settings
 from microdose_server.store.blobs import originals, public_blobs
-from microdose_server.store.bus import read_hot_blob, read_manifest
+from microdose_server.store.bus import read_manifest
 from microdose_server.store.sequences import Sequences
 from tests.photos import encode, photo
+from tests.streams import job_events
 from tests.tiny_encoder import TinyEncoder
 
 Give = Callable[[], Assignment]
@@ -54,7 +56,7 @@ def test_a_job_turns_pictures_into_what_viewers_decode(bus: redis.Redis, give: G
     decoder = Decoder(TinyEncoder().base, None, threads=1)
     for entry in manifest.segments:
         segment = public_blobs(tmp_path).get(entry.blob.digest)
-        assert read_hot_blob(bus, entry.blob.digest) == segment
+        assert Bus(bus).blob(entry.blob) == segment
         assert decoder.decode(segment).pixels.shape == (entry.height, entry.width, 3)
 
 
@@ -75,14 +77,14 @@ def test_results_and_progress_are_recorded(bus: redis.Redis, give: Give) -> None
     assert sequence.results is not None
     assert (sequence.results.pictures, sequence.results.pixels) == (2, 2 * 96 * 64)
     assert set(sequence.results.seconds) == {"encode", "distil", "verify", "publish"}
-    events = [JobEvent.model_validate_json(data).job.phase for _, data in Jobs(bus).events(given.attempt.job)]
-    assert list(dict.fromkeys(events))[1:] == ["load", "encode", "distil", "verify", "publish"]
+    phases = [event.job.phase for event in job_events(bus, given.attempt.job)]
+    assert list(dict.fromkeys(phases))[1:] == ["load", "encode", "distil", "verify", "publish"]
 
 
 def test_originals_are_never_published(give: Give, tmp_path: Path) -> None:
     process(give(), TinyEncoder())
     for n in range(2):
-        assert not public_blobs(tmp_path).has(digest_of(encode(photo(n))))
+        assert not public_blobs(tmp_path).path(digest_of(encode(photo(n)))).exists()
 
 
 def test_a_cancelled_job_stops_without_publishing(bus: redis.Redis, give: Give) -> None:
@@ -96,7 +98,7 @@ def test_a_cancelled_job_stops_without_publishing(bus: redis.Redis, give: Give) 
 def test_a_missing_original_is_named(bus: redis.Redis, give: Give, tmp_path: Path) -> None:
     given = give()
     frame = Sequences(bus).frames(given.attempt.sequence)[1]
-    originals(tmp_path).delete(frame.digest)
+    originals(tmp_path).path(frame.digest).unlink()
     with pytest.raises(NotFound, match=frame.digest):
         process(given, TinyEncoder())
 

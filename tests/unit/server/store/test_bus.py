@@ -1,20 +1,20 @@
-import threading
-
 import pytest
 import redis
 
 from microdose import keys
+from microdose.base import Descriptor
 from microdose.digest import digest_of
 from microdose.dose import DoseKind
-from microdose.errors import DigestMismatch, Fenced, NotFound
+from microdose.errors import Fenced
 from microdose.ids import new_id
 from microdose.manifest import Event, Manifest, parse_manifest
 from microdose.resources import Frame, Results, SequenceCreate, SequenceState
+from microdose_client.bus import Bus
 from microdose_server.settings import Limits
 from microdose_server.store import bus as store
 from microdose_server.store.bus import Attempt
-from microdose_server.store.redis import connect
 from microdose_server.store.sequences import Sequences
+from tests.streams import entries
 from tests.tiny_base import tiny_sequence
 
 
@@ -54,14 +54,14 @@ def test_manifest_events_and_state_appear_together(bus: redis.Redis, attempt: At
     manifest = make_manifest(attempt.sequence)
     assert parse_manifest(store.read_manifest(bus, attempt.sequence) or b"") == manifest
     expected = [(store.event_id(event.seq), event.to_bytes()) for event in make_events(manifest)]
-    assert store.read_events(bus, attempt.sequence, store.FIRST_EVENT) == expected
+    assert entries(bus, keys.events(attempt.sequence)) == expected
     sequence = Sequences(bus).get(attempt.sequence)
     assert (sequence.state, sequence.results) == (SequenceState.PUBLISHED, make_results(manifest))
 
 
 def test_a_repeat_changes_nothing_and_answers_the_same(bus: redis.Redis, attempt: Attempt) -> None:
     assert publish(bus, attempt) == publish(bus, attempt)
-    assert len(store.read_events(bus, attempt.sequence, store.FIRST_EVENT)) == 3
+    assert len(entries(bus, keys.events(attempt.sequence))) == 3
 
 
 def test_an_older_attempt_publishes_nothing(bus: redis.Redis, attempt: Attempt) -> None:
@@ -69,7 +69,7 @@ def test_an_older_attempt_publishes_nothing(bus: redis.Redis, attempt: Attempt) 
     with pytest.raises(Fenced):
         publish(bus, attempt)
     assert store.read_manifest(bus, attempt.sequence) is None
-    assert store.read_events(bus, attempt.sequence, store.FIRST_EVENT) == []
+    assert entries(bus, keys.events(attempt.sequence)) == []
     assert newer is not None
     publish(bus, newer)
 
@@ -95,30 +95,8 @@ def test_a_published_sequence_cannot_be_taken_over(bus: redis.Redis, attempt: At
 def test_who_follows_from_the_manifest_misses_nothing(bus: redis.Redis, attempt: Attempt) -> None:
     publish(bus, attempt)
     manifest = parse_manifest(store.read_manifest(bus, attempt.sequence) or b"")
-    assert store.read_events(bus, attempt.sequence, manifest.last_event_id) == []
-    assert len(store.read_events(bus, attempt.sequence, "1-0")) == 2
-
-
-def test_a_waiting_reader_is_woken_by_the_publication(
-    bus: redis.Redis, redis_url: str, attempt: Attempt
-) -> None:
-    with connect(redis_url, block_s=30) as reader:
-        found: list[tuple[str, bytes]] = []
-        read = lambda: found.extend(store.read_events(reader, attempt.sequence, "0-0", block_s=30))  # noqa: E731
-        thread = threading.Thread(target=read)
-        thread.start()
-        publish(bus, attempt)
-        thread.join()
-    assert found[0][0] == "1-0"
-
-
-def test_a_place_before_the_oldest_event_is_told(bus: redis.Redis, attempt: Attempt) -> None:
-    publish(bus, attempt)
-    assert not store.trimmed(bus, attempt.sequence, "0-0")
-    bus.xtrim(keys.events(attempt.sequence), maxlen=1, approximate=False)
-    assert store.trimmed(bus, attempt.sequence, "1-0")
-    assert not store.trimmed(bus, attempt.sequence, "2-0")
-    assert not store.trimmed(bus, new_id(), "0-0")
+    assert entries(bus, keys.events(attempt.sequence), manifest.last_event_id) == []
+    assert len(entries(bus, keys.events(attempt.sequence), "1-0")) == 2
 
 
 @pytest.mark.parametrize("size", [0, 1, keys.CHUNK, keys.CHUNK + 1, 3 * keys.CHUNK])
@@ -126,21 +104,7 @@ def test_hot_copies_travel_in_chunks_and_expire(bus: redis.Redis, size: int) -> 
     data = (b"0123456789abcdef" * (size // 16 + 1))[:size]
     digest = digest_of(data)
     store.put_hot_blob(bus, digest, data, "application/x-test", seconds=60)
-    assert store.read_hot_blob(bus, digest) == data
+    assert Bus(bus).blob(Descriptor(media_type="application/x-test", digest=digest, size=size)) == data
     assert int(bus.hget(keys.blob_meta(digest), "size") or -1) == size
     assert all(0 < bus.ttl(key) <= 60 for key in bus.keys("md:pub:*"))
     assert all(bus.strlen(key) <= keys.CHUNK for key in bus.keys("*") if bus.type(key) == b"string")
-
-
-def test_a_missing_or_damaged_copy_is_noticed(bus: redis.Redis) -> None:
-    data = bytes(keys.CHUNK + 10)
-    digest = digest_of(data)
-    with pytest.raises(NotFound, match="by HTTP"):
-        store.read_hot_blob(bus, digest)
-    store.put_hot_blob(bus, digest, data, "application/x-test", seconds=60)
-    bus.set(keys.blob_chunk(digest, 1), b"other")
-    with pytest.raises(DigestMismatch):
-        store.read_hot_blob(bus, digest)
-    bus.delete(keys.blob_chunk(digest, 1))
-    with pytest.raises(NotFound, match="expired"):
-        store.read_hot_blob(bus, digest)

@@ -1,0 +1,251 @@
+"""Do other machines decode the same? Real pictures, coded once, decoded under every condition at hand.
+
+    pictures -> Encoder -> segments, and what must come out of them: table numbers, y_hat, pixels
+                    |
+    a fresh process for each of onnxruntime with and without its graph optimisations, torch in float32 and
+    in float64, with 1 and 2 threads; torch also with its instruction sets capped
+                    |
+    every table number and every value of y_hat compared bit by bit, every pixel in units of 1/255
+
+The numbers themselves are compared, not the 4-byte hash over them; a symbol differs if its value in y_hat
+does. onnxruntime takes its kernels from the processor and cannot be capped. Exit code 1 if a table number or
+a symbol differs, or a pixel by more than 1/255.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from microdose import entropy
+from microdose.base import LoadedBase
+from microdose.decoder import Decoder, to_pixels
+from microdose.engine import Graph, hyper_from
+from microdose.errors import CorruptStream, MicrodoseError
+from microdose.latents import Floats, decode_hyper, predict
+from microdose.segment import parse_segment
+from microdose_client.progress import Report, Step, reporter
+from microdose_server.codec.encode import Encoder
+from microdose_server.codec.folder import load_base
+from microdose_server.codec.shipped import load_teacher
+from microdose_server.evaluate.engines import ENGINES, Networks
+from microdose_server.evaluate.machine import machine
+from microdose_server.evaluate.metrics import Pixels
+from microdose_server.evaluate.pictures import picture_files, read_pictures
+
+THREADS = (1, 2)
+CAPS: tuple[dict[str, str], ...] = (
+    {},
+    {"ONEDNN_MAX_CPU_ISA": "SSE41"},
+    {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE"},
+)
+MOST_PIXEL_DIFFERENCE = 1
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How to decode: the engine, its threads, and what caps it."""
+
+    engine: str
+    threads: int
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Golden:
+    """A coded picture and what must come out of it: table numbers, y_hat (each [C, h, w]) and pixels."""
+
+    segment: bytes
+    index: NDArray[np.uint8]
+    y_hat: Floats
+    pixels: Pixels
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What was compared and how much of it differed; `max_pixel_difference` in 1/255. Tallies add up."""
+
+    symbols: int = 0
+    differing: int = 0
+    index_mismatches: int = 0
+    pixel_values: int = 0
+    pixel_values_differing: int = 0
+    max_pixel_difference: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        sums = {name: count + getattr(other, name) for name, count in asdict(self).items()}
+        most = max(self.max_pixel_difference, other.max_pixel_difference)
+        return Tally(**sums | {"max_pixel_difference": most})
+
+    @property
+    def good(self) -> bool:
+        """Whether everything is as promised."""
+        return self.differing == self.index_mismatches == 0 and (
+            self.max_pixel_difference <= MOST_PIXEL_DIFFERENCE
+        )
+
+
+def conditions() -> list[Condition]:
+    """Every engine at every thread count, those of torch under every cap as well."""
+    return [
+        Condition(engine, threads, cap)
+        for engine in ENGINES
+        for threads in THREADS
+        for cap in (CAPS if engine.startswith("torch") else CAPS[:1])
+    ]
+
+
+def golden(encoder: Encoder, pixels: Pixels) -> Golden:
+    """Code a picture. Table numbers and y_hat are the encoder's, pixels the client's."""
+    encoded, base = encoder.encode(pixels), encoder.base
+    header = parse_segment(encoded.segment).header
+    z = decode_hyper(parse_segment(encoded.segment), base)
+    index, _ = predict(z, header, base.document, hyper_from(Graph(base.hyper)))
+    shown = Decoder(base, threads=1).decode(encoded.segment).pixels
+    return Golden(encoded.segment, index, encoded.y_hat, shown)
+
+
+def compare(base: LoadedBase, networks: Networks, expected: Golden) -> Tally:
+    """Decode one picture and count. Where wrong tables make it undecodable, all its symbols differ."""
+    parsed = parse_segment(expected.segment)
+    index, mean = predict(decode_hyper(parsed, base), parsed.header, base.document, networks.hyper)
+    mismatches = int(np.count_nonzero(index != expected.index))
+    try:
+        symbols = entropy.decode(parsed.latents, index.ravel(), base.document.tables.y)
+    except CorruptStream:
+        return Tally(index.size, index.size, mismatches)
+    y_hat = symbols.reshape(index.shape).astype(np.float32) + mean
+    x_hat = networks.paint(y_hat)[:, : parsed.header.height, : parsed.header.width]
+    distance = np.abs(to_pixels(x_hat).astype(np.int16) - expected.pixels)
+    return Tally(
+        symbols=index.size,
+        differing=int(np.count_nonzero(y_hat != expected.y_hat)),
+        index_mismatches=mismatches,
+        pixel_values=distance.size,
+        pixel_values_differing=int(np.count_nonzero(distance)),
+        max_pixel_difference=int(distance.max()),
+    )
+
+
+def save(expected: Golden, file: Path) -> None:
+    """Keep a coded picture for the processes that decode it."""
+    segment = np.frombuffer(expected.segment, np.uint8)
+    np.savez_compressed(
+        file, segment=segment, index=expected.index, y_hat=expected.y_hat, pixels=expected.pixels
+    )
+
+
+def load(file: Path) -> Golden:
+    """What `save` wrote."""
+    with np.load(file) as arrays:
+        segment = arrays["segment"].tobytes()
+        return Golden(segment, arrays["index"], arrays["y_hat"], arrays["pixels"])
+
+
+def decode_here(folder: Path, weights: Path | None, engine: str, threads: int) -> dict[str, Any]:
+    """What a process does under its condition: every picture of the folder, as one tally."""
+    base = load_base(weights)
+    networks = ENGINES[engine](base, threads)
+    found = sum((compare(base, networks, load(file)) for file in folder.glob("*.npz")), Tally())
+    return {"aten": torch.backends.cpu.get_cpu_capability(), **asdict(found)}
+
+
+def decode_apart(folder: Path, weights: Path | None, condition: Condition) -> dict[str, Any]:
+    """The same in a fresh process. Raises MicrodoseError if it fails."""
+    command = [sys.executable, str(Path(__file__).resolve()), str(folder), "--engine", condition.engine]
+    command += ["--threads", str(condition.threads)]
+    command += ["--weights", str(weights)] if weights else []
+    environment = os.environ | {"OMP_NUM_THREADS": str(condition.threads)} | condition.environment
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise MicrodoseError(f"decoding under {condition} failed: {done.stderr.strip()[-500:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return asdict(condition) | found
+
+
+def report(rows: Sequence[dict[str, Any]], pictures: int) -> dict[str, Any]:
+    """All conditions, and their sum on top."""
+    tallies = [Tally(**{name: row[name] for name in asdict(Tally())}) for row in rows]
+    figures = asdict(sum(tallies, Tally()))
+    return {
+        **figures,
+        "figures": figures,
+        "pictures": pictures,
+        "conditions": list(rows),
+        "machine": machine(),
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    """One line per condition, for people."""
+    lines = ["engine             threads     symbols  differing  tables  pixels off  worst"]
+    for row in found["conditions"]:
+        caps = " ".join(f"{name}={value}" for name, value in row["environment"].items())
+        share = row["pixel_values_differing"] / max(row["pixel_values"], 1)
+        lines.append(
+            f"{row['engine']:19}{row['threads']:7}{row['symbols']:12}{row['differing']:11}"
+            f"{row['index_mismatches']:8}{share:12.4%}{row['max_pixel_difference']:7}  {caps}"
+        )
+    lines.append(f"{found['symbols']} symbols compared, {found['differing']} differ")
+    return "\n".join(lines)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(
+        description="Decode real pictures under every condition at hand and count what differs.",
+        epilog="example: benchmarks/exactness.py photos/ --count 24 --json > exactness.json",
+    )
+    found.add_argument("folder", type=Path, metavar="DIR", help="pictures")
+    found.add_argument("--count", type=int, default=8, metavar="N", help="how many of them (default: 8)")
+    found.add_argument("--weights", type=Path, metavar="FOLDER", help="another teacher than the shipped one")
+    found.add_argument("--json", action="store_true", help="print everything as JSON")
+    found.add_argument("--engine", choices=ENGINES, help=argparse.SUPPRESS)  # DIR then holds coded pictures
+    found.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
+    return found
+
+
+def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
+    """Code the pictures, decode them everywhere."""
+    files = picture_files(args.folder, args.count)
+    encoder = Encoder(teacher=load_teacher(folder=args.weights), base=load_base(args.weights))
+    with tempfile.TemporaryDirectory() as name:
+        coded, rows, todo = Path(name), [], conditions()
+        for n, (picture, pixels) in enumerate(read_pictures(files)):
+            progress(Step("coding", n, len(files), picture))
+            save(golden(encoder, pixels), coded / f"{n:06}.npz")
+        for n, condition in enumerate(todo):
+            progress(Step("decoding", n, len(todo), condition.engine))
+            rows.append(decode_apart(coded, args.weights, condition))
+        progress(Step("decoding", len(todo), len(todo)))
+    return report(rows, len(files))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns 0, or 1 if something differs that must not or with one line on stderr."""
+    args = parser().parse_args(argv)
+    if args.engine:
+        print(json.dumps(decode_here(args.folder, args.weights, args.engine, args.threads)))
+        return 0
+    try:
+        with reporter() as progress:
+            found = run(args, progress)
+    except MicrodoseError as error:
+        print(f"exactness.py: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(found, indent=2) if args.json else table(found))
+    return 0 if Tally(**found["figures"]).good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

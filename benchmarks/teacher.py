@@ -1,0 +1,234 @@
+"""The teacher against what people would pick instead: how good the same bytes look, picture by picture.
+
+    picture -> teacher -> segment, every byte of it counted -> decoded -> PSNR, MS-SSIM, LPIPS
+            -> JPEG, WebP, AVIF, JPEG XL, x265 intra, each searched to no fewer bytes -> the same
+
+Numbers are means over the pictures. A codec that this machine lacks is named under `absent`. Every segment is
+decoded from its bytes: they must give the very latents that the teacher paints from.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from microdose.engine import Graph, hyper_from
+from microdose.errors import BadPicture, MicrodoseError, NotReproducible
+from microdose.latents import decode_picture
+from microdose.segment import parse_segment
+from microdose_client.progress import Report, Step, reporter
+from microdose_server.codec.encode import Encoder
+from microdose_server.codec.folder import load_base
+from microdose_server.codec.shipped import load_teacher
+from microdose_server.evaluate.codecs import Codec, encode_to_bytes, why_absent
+from microdose_server.evaluate.curves import Curve, plot, read_curves
+from microdose_server.evaluate.machine import machine
+from microdose_server.evaluate.metrics import Pixels, lpips, ms_ssim, psnr
+from microdose_server.evaluate.pictures import picture_files, read_pictures
+
+LEAST_SIDE = 161
+"""Pixels: MS-SSIM halves a picture four times and still needs a window of 11."""
+NOT_COMPARABLE = (
+    "The rivals run at their encoders' defaults (WebP at method 6), in 4:2:0 but for JPEG XL; slower "
+    "settings gain a little. x265 is counted without a container, the files of the others whole.",
+    "A rival gets no fewer bytes than the teacher: bytes_ratio says how many times as many. x265 moves in "
+    "steps of 15 %, and JPEG's worst quality may be far above.",
+    "Below its quality 19, JPEG XL chooses to code pictures at half their size, which costs it dearly here.",
+    "The teacher is trained for LPIPS (AlexNet, v0.1), the rivals are tuned for other measures: LPIPS "
+    "flatters the teacher, PSNR flatters them. DISTS is not measured.",
+    "Published curves were measured by others, most of models trained for PSNR or MS-SSIM alone.",
+    "Viewers see the student's picture and pay for a dose: this is the teacher alone.",
+)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What one picture, or the mean one, takes and is worth. `bytes_ratio`: bytes over those allowed."""
+
+    bpp: float
+    bytes_ratio: float
+    psnr: float
+    ms_ssim: float
+    lpips: float
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A codec at a multiple of the teacher's bytes."""
+
+    codec: Codec
+    rate: float = 1.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One picture, or the mean one, by the teacher and by every rival."""
+
+    teacher: Quality
+    rivals: Mapping[Rival, Quality]
+
+
+def judge(original: Pixels, shown: Pixels, size: int, allowed: int) -> Quality:
+    """The quality of `shown`, coded in `size` bytes where `allowed` were to be had."""
+    height, width, _ = original.shape
+    distances = psnr(original, shown), ms_ssim(original, shown), lpips(original, shown)
+    return Quality(8 * size / (height * width), size / allowed, *distances)
+
+
+def code(encoder: Encoder, pixels: Pixels) -> tuple[bytes, Pixels]:
+    """The segment and the teacher's picture. Raises NotReproducible if the bytes hold other latents."""
+    encoded = encoder.encode(pixels)
+    hyper = hyper_from(Graph(encoder.base.hyper))
+    y_hat = decode_picture(parse_segment(encoded.segment), encoder.base, hyper)
+    if not np.array_equal(y_hat, encoded.y_hat):
+        raise NotReproducible("a segment does not decode to the latents that it was made from")
+    return encoded.segment, encoded.x_hat
+
+
+def measure(encoder: Encoder, pixels: Pixels, rivals: Sequence[Rival]) -> Measured:
+    """One picture in every way. Raises BadPicture if it is too small for MS-SSIM."""
+    if min(pixels.shape[:2]) < LEAST_SIDE:
+        raise BadPicture(f"{pixels.shape[1]}x{pixels.shape[0]}: MS-SSIM needs {LEAST_SIDE} pixels a side")
+    segment, painted = code(encoder, pixels)
+    found = {}
+    for rival in rivals:
+        allowed = math.ceil(rival.rate * len(segment))
+        coded = encode_to_bytes(pixels, rival.codec, allowed)
+        found[rival] = judge(pixels, coded.pixels, len(coded.data), allowed)
+    return Measured(judge(pixels, painted, len(segment), len(segment)), found)
+
+
+def mean(measured: Sequence[Measured]) -> Measured:
+    """The mean picture."""
+    rivals = {rival: _mean([each.rivals[rival] for each in measured]) for rival in measured[0].rivals}
+    return Measured(_mean([each.teacher for each in measured]), rivals)
+
+
+def _mean(qualities: Sequence[Quality]) -> Quality:
+    return Quality(*(fmean(getattr(each, field.name) for each in qualities) for field in fields(Quality)))
+
+
+def figures(average: Measured) -> dict[str, Any]:
+    """What is quoted: the teacher's numbers, and the rivals' at its bytes."""
+    numbers = asdict(average.teacher)
+    del numbers["bytes_ratio"]
+    equal = {rival.codec: quality for rival, quality in average.rivals.items() if rival.rate == 1.0}
+    for name in ("bpp", "lpips", "psnr", "ms_ssim"):
+        values = {codec.value: getattr(quality, name) for codec, quality in equal.items()}
+        numbers[f"{name}_at_equal_bytes"] = values
+    numbers["bytes_ratio"] = {codec.value: quality.bytes_ratio for codec, quality in equal.items()}
+    return numbers
+
+
+def curves(average: Measured, name: str, description: str) -> list[Curve]:
+    """The teacher's point and the rivals' curves in CompressAI's terms; the teacher comes first."""
+    points = {name: [average.teacher]}
+    for rival, quality in average.rivals.items():
+        points.setdefault(rival.codec.value, []).append(quality)
+    columns = {"bpp": "bpp", "psnr-rgb": "psnr", "ms-ssim-rgb": "ms_ssim", "lpips": "lpips"}
+    return [
+        Curve(
+            codec,
+            description,
+            {column: [getattr(each, field) for each in found] for column, field in columns.items()},
+        )
+        for codec, found in points.items()
+    ]
+
+
+def report(names: Sequence[str], measured: Sequence[Measured], teacher: str, folder: str) -> dict[str, Any]:
+    """Everything, ready for JSON. It is itself an object of CompressAI's schema: the teacher's."""
+    average = mean(measured)
+    own, *others = curves(average, f"microdose-{teacher}", f"mean over {len(names)} pictures of {folder}")
+    return {
+        **own.to_json(),
+        "rivals": [curve.to_json() for curve in others],
+        "figures": figures(average),
+        "absent": {codec.value: reason for codec in Codec if (reason := why_absent(codec))},
+        "not_comparable": NOT_COMPARABLE,
+        "machine": machine(),
+        "per_picture": [_row(name, each) for name, each in zip(names, measured, strict=True)],
+    }
+
+
+def _row(name: str, measured: Measured) -> dict[str, Any]:
+    rivals = [asdict(rival) | asdict(quality) for rival, quality in measured.rivals.items()]
+    return {"name": name, **asdict(measured.teacher), "rivals": rivals}
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """The figures, for people."""
+    numbers = found["figures"]
+    lines = ["                bpp    bytes   PSNR, dB   MS-SSIM    LPIPS"]
+    row = "{:10}{:9.4f}{:8.2f}x{:11.2f}{:10.4f}{:9.4f}".format
+    lines.append(row("teacher", numbers["bpp"], 1, numbers["psnr"], numbers["ms_ssim"], numbers["lpips"]))
+    for codec, ratio in numbers["bytes_ratio"].items():
+        bpp, *values = (
+            numbers[f"{name}_at_equal_bytes"][codec] for name in ("bpp", "psnr", "ms_ssim", "lpips")
+        )
+        lines.append(row(codec, bpp, ratio, *values))
+    lines += [f"{codec:10} absent: {reason}" for codec, reason in found["absent"].items()]
+    lines += [found["description"], *(f"* {line}" for line in found["not_comparable"])]
+    return "\n".join(lines)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(
+        description="Measure the teacher on a folder of pictures, next to other codecs at the same bytes.",
+        epilog="example: benchmarks/teacher.py kodak/ --json --plot kodak.png --rates 0.5 1 2 > kodak.json",
+    )
+    found.add_argument("folder", type=Path, metavar="DIR", help="pictures, each side above 160 pixels")
+    found.add_argument("--limit", type=int, metavar="N", help="only the first N pictures by name")
+    found.add_argument("--weights", type=Path, metavar="FOLDER", help="another teacher than the shipped one")
+    found.add_argument("--device", default="cpu", help="where the teacher runs (default: cpu)")
+    found.add_argument("--plot", type=Path, metavar="PNG", help="write rate-distortion curves")
+    curves_help = "published results in CompressAI's JSON to draw beside ours"
+    found.add_argument("--curves", type=Path, nargs="+", default=[], metavar="PATH", help=curves_help)
+    rates_help = "also give the rivals these multiples of the teacher's bytes (for the plot)"
+    found.add_argument("--rates", type=float, nargs="+", default=[], metavar="X", help=rates_help)
+    found.add_argument("--json", action="store_true", help="print everything as JSON")
+    return found
+
+
+def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
+    """Measure the folder and draw the plot."""
+    files, published = picture_files(args.folder, args.limit), read_curves(args.curves)
+    encoder = Encoder(args.device, load_teacher(args.device, args.weights), load_base(args.weights))
+    here = [codec for codec in Codec if why_absent(codec) is None]
+    rivals = [Rival(codec, rate) for codec in here for rate in sorted({1.0, *args.rates})]
+    names: list[str] = []
+    measured: list[Measured] = []
+    for name, pixels in read_pictures(files):
+        progress(Step("measuring", len(names), len(files), name))
+        names.append(name)
+        measured.append(measure(encoder, pixels, rivals))
+    progress(Step("measuring", len(files), len(files)))
+    found = report(names, measured, encoder.base.document.name, args.folder.resolve().name)
+    if args.plot:
+        plot(curves(mean(measured), found["name"], ""), published, args.plot)
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns 0, or 1 with one line on stderr."""
+    args = parser().parse_args(argv)
+    try:
+        with reporter() as progress:
+            found = run(args, progress)
+    except MicrodoseError as error:
+        print(f"teacher.py: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(found, indent=2) if args.json else table(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""The machine behind a measurement: without it a figure says nothing."""
+
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "onnxruntime", "numpy", "pillow", "av", "pillow-jxl-plugin", "constriction")
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def machine() -> dict[str, Any]:
+    """CPU, cores, how busy they are, and the versions of what computes; None for a package that is absent."""
+    return {
+        "cpu": cpu_model(CPUINFO.read_text() if CPUINFO.is_file() else ""),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{package: installed(package) for package in PACKAGES},
+    }
+
+
+def cpu_model(cpuinfo: str) -> str:
+    """The processor's name in the text of /proc/cpuinfo, or as far as Python knows it."""
+    found = re.search(r"^model name\s*: (.+)$", cpuinfo, re.MULTILINE)
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def installed(package: str) -> str | None:
+    """The version of an installed package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,77 @@
+import json
+import math
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks.teacher import Measured, Quality, Rival, curves, figures, main, mean, parser, table
+from microdose_server.evaluate.codecs import Codec
+from tests.photos import encode, photo
+
+JPEG, TWICE = Rival(Codec.JPEG), Rival(Codec.JPEG, 2.0)
+
+
+def quality(value: float) -> Quality:
+    return Quality(*(value for _ in fields(Quality)))
+
+
+def measured(value: float) -> Measured:
+    return Measured(quality(value), {JPEG: quality(value + 1), TWICE: quality(value + 2)})
+
+
+def test_the_mean_is_over_pictures() -> None:
+    assert mean([measured(1), measured(4)]) == measured(2.5)
+
+
+def test_figures_quote_the_rivals_at_equal_bytes_only() -> None:
+    found = figures(measured(0.5))
+    assert found["bpp"] == found["psnr"] == found["ms_ssim"] == found["lpips"] == 0.5
+    assert (
+        found["bpp_at_equal_bytes"] == found["lpips_at_equal_bytes"] == found["bytes_ratio"] == {"jpeg": 1.5}
+    )
+
+
+def test_a_curve_holds_all_rates_of_a_codec() -> None:
+    teacher, jpeg = curves(measured(0.5), "microdose-tiny", "two pictures")
+    assert (teacher.name, teacher.results["bpp"]) == ("microdose-tiny", [0.5])
+    assert (jpeg.name, jpeg.results["lpips"]) == ("jpeg", [1.5, 2.5])
+
+
+def test_a_folder_is_measured(
+    folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plot = tmp_path / "plot.png"
+    options = ["--weights", str(weights), "--rates", "2", "--plot", str(plot), "--json"]
+    assert main([str(folder), *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    numbers = found["figures"]
+    assert set(numbers["lpips_at_equal_bytes"]) == {"jpeg", "webp", "avif", "jxl", "x265"}
+    assert all(ratio >= 1 for ratio in numbers["bytes_ratio"].values())
+    assert found["name"] == "microdose-tiny"
+    assert found["results"]["bpp"] == [numbers["bpp"]]
+    assert len(found["per_picture"]) == 2
+    assert math.isclose(numbers["bpp"], sum(row["bpp"] for row in found["per_picture"]) / 2)
+    assert found["absent"] == {}
+    assert found["machine"]["torch"]
+    assert len(table(found).splitlines()) > 6
+    with Image.open(plot) as image:
+        assert image.width > 1000
+
+
+def test_the_limit_is_kept(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(folder), "--weights", str(weights), "--limit", "1"]) == 0
+    assert "mean over 1 pictures" in capsys.readouterr().out
+
+
+def test_what_is_wrong_is_one_line(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 1
+    assert "holds no picture" in capsys.readouterr().err
+    (tmp_path / "small.png").write_bytes(encode(photo(0, 200, 100)))
+    assert main([str(tmp_path), "--weights", str(weights)]) == 1
+    assert "200x100" in capsys.readouterr().err
+
+
+def test_help_has_an_example() -> None:
+    assert "example:" in parser().format_help()

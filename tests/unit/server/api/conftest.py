@@ -1,0 +1,3 @@
+from tests.valkey import bus, redis_url
+
+__all__ = ["bus", "redis_url"]

@@ -1,0 +1,31 @@
+import torch
+
+from microdose_server.codec.layers import ChannelNorm, ResidualBlock
+
+
+def test_channel_norm_follows_the_formula_of_hific() -> None:
+    torch.manual_seed(0)
+    layer, x = ChannelNorm(5), torch.randn(2, 5, 3, 4) * 3.0 + 1.0
+    with torch.no_grad():
+        layer.gamma.copy_(torch.randn(1, 5, 1, 1))
+        layer.beta.copy_(torch.randn(1, 5, 1, 1))
+    mean = x.sum(1, keepdim=True) / 5
+    variance = ((x - mean) ** 2).sum(1, keepdim=True) / (5 - 1)
+    expected = layer.gamma * (x - mean) / (variance + 1e-3).sqrt() + layer.beta
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_channel_norm_of_equal_channels_is_its_shift() -> None:
+    x = torch.full((1, 4, 2, 2), 7.0)
+    assert torch.equal(ChannelNorm(4)(x), torch.zeros_like(x))
+
+
+def test_residual_block_adds_to_its_input() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 6, 5, 5)
+    for norm in (False, True):
+        block = ResidualBlock(6, norm)
+        with torch.no_grad():
+            block.second.weight.zero_()
+            block.second.bias.zero_()  # type: ignore[union-attr]
+        assert torch.equal(block(x), x)

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+from microdose.errors import NotFound, UnsupportedVersion
+from microdose_server.codec import shipped
+from microdose_server.codec.encode import Encoder
+from microdose_server.codec.folder import TEACHER, weights_folder
+from microdose_server.codec.presets import PRESETS
+from microdose_server.codec.teacher import Teacher
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_teacher: Teacher) -> Path:
+    shipped.save_teacher("tiny", tiny_teacher.state_dict(), tmp_path / "teacher")
+    return tmp_path / "teacher"
+
+
+def test_a_teacher_comes_back_in_half_precision(folder: Path, tiny_teacher: Teacher) -> None:
+    loaded = shipped.load_teacher(folder=folder)
+    assert loaded.preset == PRESETS["tiny"]
+    assert not loaded.training
+    parameters = dict(loaded.named_parameters())
+    for name, value in tiny_teacher.named_parameters():
+        expected = value if "z_prior" in name else value.half().float()
+        assert torch.equal(parameters[name], expected), name
+        assert not parameters[name].requires_grad
+
+
+def test_a_loaded_teacher_is_a_fixed_point(folder: Path, tmp_path: Path) -> None:
+    loaded = shipped.load_teacher(folder=folder)
+    digest = shipped.save_teacher("tiny", loaded.state_dict(), tmp_path / "again")
+    assert digest == shipped.teacher_digest(folder)
+
+
+def test_a_missing_teacher_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="microdose-server train"):
+        shipped.load_teacher(folder=tmp_path)
+
+
+def test_teachers_of_another_shape_are_refused(folder: Path) -> None:
+    path = folder / TEACHER
+    tensors = safetensors.numpy.load_file(path)
+    path.write_bytes(safetensors.numpy.save(tensors, metadata={"preset": "gigantic"}))
+    with pytest.raises(UnsupportedVersion, match="tiny"):
+        shipped.load_teacher(folder=folder)
+    del tensors["g_a.0.weight"]
+    tensors["g_b.0.weight"] = np.zeros(1, np.float16)
+    path.write_bytes(safetensors.numpy.save(tensors, metadata={"preset": "tiny"}))
+    with pytest.raises(UnsupportedVersion, match=r"g_a\.0\.weight.*g_b\.0\.weight"):
+        shipped.load_teacher(folder=folder)
+
+
+def test_the_shipped_teacher_and_base_belong_together(shipped_encoder: Encoder) -> None:
+    digest = shipped.teacher_digest(weights_folder())
+    assert shipped_encoder.base.document.teacher == digest
+    meta = shipped.load_meta()
+    assert (meta["preset"], meta["digest"]) == (shipped_encoder.teacher.preset.name, digest)

@@ -1,0 +1,84 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from microdose.decoder import Decoder
+from microdose_server.cli import main
+from microdose_server.codec.encode import Encoder
+from microdose_server.codec.folder import load_base
+from microdose_server.codec.shipped import load_teacher, teacher_digest
+from microdose_server.codec.teacher import Teacher
+from microdose_server.distil.cli import hyper_latents
+from microdose_server.training.data import Pixels
+
+
+@pytest.fixture(scope="module")
+def distilled(trained: Path, photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained teacher's folder with the base that `microdose-server distil` adds."""
+    folder = shutil.copytree(trained, tmp_path_factory.mktemp("distilled") / "photos-tiny")
+    options = ["--student", "tiny", "--steps", "6"]
+    assert main(["distil", str(folder), str(photo_folder), *options]) == 0
+    return folder
+
+
+def test_leaves_a_base_that_belongs_to_the_teacher(distilled: Path) -> None:
+    document = load_base(distilled).document
+    assert document.name == "photos-tiny"
+    assert document.teacher == teacher_digest(distilled)
+
+
+def test_the_folder_encodes_and_a_client_decodes(distilled: Path, photographs: list[Pixels]) -> None:
+    encoder = Encoder(teacher=load_teacher(folder=distilled), base=load_base(distilled))
+    pixels = photographs[1][50:161, 60:310]
+    encoded = encoder.encode(pixels)
+    made = Decoder(load_base(distilled), threads=1).decode(encoded.segment).pixels
+    assert made.shape == encoded.x_hat.shape == pixels.shape
+    assert made.std() > 1.0
+
+
+def test_progress_can_be_read_by_programs(
+    trained: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(trained, tmp_path / "teacher")
+    command = [
+        "distil",
+        str(folder),
+        str(photo_folder),
+        "--student",
+        "tiny",
+        "--steps",
+        "1",
+        "--name",
+        "other",
+    ]
+    assert main([*command, "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert set(json.loads(line)) == {"step", "steps", "loss", "psnr"}
+    assert main(command) == 0
+    assert capsys.readouterr().err.startswith("step 1/1  loss ")
+    assert load_base(folder).document.name == "other"
+
+
+def test_failures_are_one_clear_line(
+    trained: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folders, message in (
+        ((tmp_path, photo_folder), "no teacher at"),
+        ((trained, tmp_path), "holds no picture"),
+    ):
+        assert main(["distil", *map(str, folders), "--student", "tiny", "--steps", "1"]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+
+
+def test_calibration_sees_integers_of_a_few_pictures(
+    tiny_teacher: Teacher, photographs: list[Pixels]
+) -> None:
+    latents = hyper_latents(tiny_teacher, [photographs[0]] * 50)
+    assert 24 <= len(latents) < 48
+    for z in latents:
+        assert z.shape == (1, tiny_teacher.preset.hyper_channels, 6, 6)
+        assert torch.equal(z, torch.round(z))

@@ -1,0 +1,127 @@
+import math
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from torch.func import functional_call
+
+from microdose.errors import Diverged
+from microdose_server.codec.presets import PRESETS
+from microdose_server.codec.student import STUDENTS, Student
+from microdose_server.codec.teacher import Teacher
+from microdose_server.distil.generic import GenericRun, distil_generic, generic_recipe
+from microdose_server.distil.progress import Progress
+from microdose_server.training.data import Pixels, crops
+from microdose_server.training.loop import Budget
+from microdose_server.training.lpips import LPIPS
+from microdose_server.training.recipe import Recipe
+
+RECIPE = Recipe(learning_rate=3e-3, warm_up=0.05, perceptual_from=0.6, constant_until=0.9, batch=2, crop=64)
+
+
+def start(teacher: Teacher) -> GenericRun:
+    return GenericRun.start(teacher, STUDENTS["tiny"], RECIPE)
+
+
+def batches(photographs: list[Pixels], count: int) -> list[torch.Tensor]:
+    return list(islice(crops(photographs, 2, 64, np.random.default_rng(0)), count))
+
+
+def test_distillation_brings_the_student_nearer_to_the_teacher(
+    tiny_teacher: Teacher, tiny_student: Student, photographs: list[Pixels]
+) -> None:
+    x = torch.cat(batches(photographs, 12))
+    fresh = start(tiny_teacher)
+    fresh.carry_thumbnail(x)
+    with torch.no_grad():
+        output = tiny_teacher(x)
+        target = output.x_hat.clamp(0.0, 1.0)
+        before, after = (
+            float(((student(output.y_hat) - target) ** 2).mean())
+            for student in (fresh.folded(), tiny_student)
+        )
+    assert after < 0.8 * before
+
+
+def test_starts_from_a_thumbnail(tiny_teacher: Teacher, photographs: list[Pixels], lpips: LPIPS) -> None:
+    x = torch.cat(batches(photographs, 3))
+    run = start(tiny_teacher)
+    _, before = run.loss(x, lpips, 0.0)
+    run.carry_thumbnail(x)
+    _, after = run.loss(x, lpips, 0.0)
+    assert after < 0.2 * before
+
+
+def test_lpips_joins_later(tiny_teacher: Teacher, photographs: list[Pixels], lpips: LPIPS) -> None:
+    run, (x,) = start(tiny_teacher), batches(photographs, 1)
+    run.carry_thumbnail(x)
+    early, mse = run.loss(x, lpips, 0.1)
+    late, _ = run.loss(x, lpips, 0.9)
+    assert float(early.detach()) == pytest.approx(RECIPE.k_m * 255**2 * mse, rel=1e-4)
+    assert float(late.detach()) > 1.1 * float(early.detach())
+
+
+def test_the_folded_student_is_the_averaged_one(tiny_teacher: Teacher) -> None:
+    run = start(tiny_teacher)
+    run.average(0)
+    with torch.no_grad():
+        for parameter in (*run.student.parameters(), *run.degradation.parameters()):
+            parameter.add_(1.0)
+    run.average(10)  # half old, half new
+    expected = {name: value.clone() for name, value in run.averages.items()}
+    y_hat = torch.randn(1, 16, 2, 3)
+    student = run.folded()
+    with torch.no_grad():
+        parts = functional_call(student, run.degradation(), (y_hat,))
+        assert torch.equal(student(y_hat), parts)
+    folded = set(run.degradation())
+    for name, value in student.named_parameters():
+        if name not in folded:
+            torch.testing.assert_close(value, expected[f"student.{name}"])
+
+
+def test_progress_tells_the_plan(tiny_teacher: Teacher, photographs: list[Pixels], lpips: LPIPS) -> None:
+    told: list[Progress] = []
+    distil_generic(start(tiny_teacher), iter(batches(photographs, 9)), lpips, Budget(steps=5), told.append)
+    assert [(progress.step, progress.steps) for progress in told] == [(step, 5) for step in range(1, 6)]
+
+
+def test_the_teacher_stays_as_it_is(tiny_teacher: Teacher, photographs: list[Pixels], lpips: LPIPS) -> None:
+    before = {name: value.clone() for name, value in tiny_teacher.state_dict().items()}
+    distil_generic(
+        start(tiny_teacher), iter(batches(photographs, 8)), lpips, Budget(steps=3), lambda progress: None
+    )
+    for name, value in tiny_teacher.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_the_same_seed_gives_the_same_student(
+    tiny_teacher: Teacher, photographs: list[Pixels], lpips: LPIPS
+) -> None:
+    students = [
+        distil_generic(
+            start(tiny_teacher), iter(batches(photographs, 8)), lpips, Budget(steps=4), lambda progress: None
+        )
+        for _ in range(2)
+    ]
+    for first, second in zip(*(student.parameters() for student in students), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_a_loss_that_is_no_number_ends_it(photographs: list[Pixels], lpips: LPIPS) -> None:
+    torch.manual_seed(0)
+    broken = Teacher(PRESETS["tiny"]).requires_grad_(False)
+    run = start(broken)
+
+    def poison(progress: Progress) -> None:
+        if progress.step == 2:
+            run.student.out.weight.data.fill_(math.nan)
+
+    with pytest.raises(Diverged, match="loss is nan at step 2"):
+        distil_generic(run, iter(batches(photographs, 9)), lpips, Budget(steps=5), poison)
+
+
+def test_a_student_learns_faster_than_a_teacher() -> None:
+    assert generic_recipe().learning_rate > Recipe().learning_rate
+    assert generic_recipe().perceptual_from < Recipe().perceptual_from

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from microdose.errors import NotFound, UnsupportedVersion
+from microdose_server.training.checkpoint import RunState, load_state, save_state
+
+
+@pytest.fixture
+def state() -> RunState:
+    weights = {"w": torch.arange(4.0)}
+    rng = np.random.default_rng(3).bit_generator.state
+    return RunState("tiny", weights, dict(weights), {"state": {}}, 7, 1.5, torch.get_rng_state(), dict(rng))
+
+
+def test_everything_comes_back(tmp_path: Path, state: RunState) -> None:
+    save_state(state, tmp_path / "run.pt")
+    loaded = load_state(tmp_path / "run.pt", "tiny")
+    assert (loaded.preset, loaded.step, loaded.seconds, loaded.data_rng) == ("tiny", 7, 1.5, state.data_rng)
+    assert torch.equal(loaded.model["w"], state.model["w"])
+    assert torch.equal(loaded.torch_rng, state.torch_rng)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_another_preset_is_refused(tmp_path: Path, state: RunState) -> None:
+    save_state(state, tmp_path / "run.pt")
+    with pytest.raises(UnsupportedVersion, match="resume it with --preset tiny"):
+        load_state(tmp_path / "run.pt", "medium")
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="without --resume"):
+        load_state(tmp_path / "run.pt", "tiny")
+
+
+def test_a_failed_save_leaves_the_last_checkpoint(tmp_path: Path, state: RunState) -> None:
+    path = tmp_path / "run.pt"
+    save_state(state, path)
+    kept = path.read_bytes()
+    state.optimizer = {"not storable": lambda: None}
+    with pytest.raises(Exception, match=r"pickle|lambda"):
+        save_state(state, path)
+    assert path.read_bytes() == kept

@@ -1,0 +1,84 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from microdose_server.cli import main
+from microdose_server.codec.presets import PRESETS
+from microdose_server.codec.shipped import load_meta, load_teacher
+from microdose_server.training.checkpoint import load_state, save_state
+from microdose_server.training.recipe import Recipe
+
+
+def train(photos: Path, out: Path, *options: str) -> int:
+    return main(["train", str(photos), "-o", str(out), "--batch", "2", "--crop", "64", *options])
+
+
+def test_leaves_a_teacher_its_checkpoint_and_its_curve(trained: Path) -> None:
+    assert {path.name for path in trained.iterdir()} == {
+        "checkpoint.pt",
+        "curve.csv",
+        "meta.json",
+        "teacher.safetensors",
+    }
+    meta, state = load_meta(trained), load_state(trained / "checkpoint.pt", "tiny")
+    assert (meta["preset"], meta["steps"], meta["photos"]) == ("tiny", 6, 4)
+    assert meta["recipe"] == {**vars(Recipe()), "batch": 2, "crop": 64}
+    teacher = load_teacher(folder=trained)
+    assert teacher.preset == PRESETS["tiny"]
+    for name, value in teacher.g_a.named_parameters():
+        assert torch.equal(value, state.ema[f"g_a.{name}"].half().float())
+
+
+def test_resumes(trained: Path, photo_folder: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(trained, tmp_path / "run")
+    assert train(photo_folder, out, "--preset", "tiny", "--steps", "8", "--resume", "--json") == 0
+    assert load_state(out / "checkpoint.pt", "tiny").step == 8
+    assert load_meta(out)["steps"] == 8
+
+
+def test_failures_are_one_clear_line(
+    trained: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, message in (
+        ((photo_folder, tmp_path, "--preset", "tiny", "--resume"), "no checkpoint at"),
+        ((photo_folder, trained, "--preset", "small", "--resume"), "resume it with --preset tiny"),
+        ((tmp_path / "nowhere", tmp_path, "--preset", "tiny"), "holds no picture"),
+    ):
+        assert train(*arguments, "--steps", "1") == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+
+
+def test_a_run_needs_one_length(
+    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options in ((), ("--steps", "1", "--hours", "1")):
+        with pytest.raises(SystemExit) as stopped:
+            train(photo_folder, tmp_path, *options)
+        assert stopped.value.code == 2
+    assert "--hours" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("crop", ["48", "100", "large"])
+def test_crops_must_suit_the_networks(
+    photo_folder: Path, tmp_path: Path, crop: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        train(photo_folder, tmp_path, "--steps", "1", "--crop", crop)
+    assert "argument --crop" in capsys.readouterr().err
+
+
+def test_every_thousand_steps_held_out_pictures_are_shown(
+    trained: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = load_state(trained / "checkpoint.pt", "tiny")
+    state.step = 999
+    save_state(state, tmp_path / "checkpoint.pt")
+    options = ("--preset", "tiny", "--steps", "1000", "--resume", "--held-out", "1", "--json")
+    assert train(photo_folder, tmp_path, *options) == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"bpp", "psnr", "lpips"}
+    assert (tmp_path / "preview.png").is_file()
+    assert load_meta(tmp_path)["photos"] == 3

@@ -1,0 +1,35 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+from microdose_server.training.curve import Curve
+from microdose_server.training.loop import StepReport
+
+
+def report(step: int) -> StepReport:
+    return StepReport(step, 2.0 * step, step / 10, 1.0 / step, 0.2, 30.0, 0.1, 1e-4)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_line_is_the_mean_of_a_window(tmp_path: Path) -> None:
+    curve = Curve(tmp_path / "curve.csv", window=3)
+    means = [curve.add(report(step)) for step in range(1, 8)]
+    assert [mean is not None for mean in means] == [False, False, True, False, False, True, False]
+    first, second = rows(tmp_path / "curve.csv")
+    assert (first["step"], second["step"]) == ("3", "6")
+    assert float(first["loss"]) == pytest.approx((1 + 1 / 2 + 1 / 3) / 3, rel=1e-5)
+    assert set(first) == set(StepReport._fields)
+
+
+def test_a_resumed_run_appends(tmp_path: Path) -> None:
+    path = tmp_path / "curve.csv"
+    for start in (1, 3):
+        curve = Curve(path, window=2)
+        for step in (start, start + 1):
+            curve.add(report(step))
+    assert [row["step"] for row in rows(path)] == ["2", "4"]

@@ -1,0 +1,88 @@
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from microdose.errors import BadPicture, BadUpload
+from microdose_server.training.data import Pixels, crops, load_photos, split_held_out
+from tests.photos import encode
+
+
+def batches(photos: list[Pixels], seed: int, count: int = 3) -> torch.Tensor:
+    return torch.cat(list(islice(crops(photos, 4, 32, np.random.default_rng(seed)), count)))
+
+
+def test_reads_a_folder_in_the_order_of_names(photo_folder: Path) -> None:
+    photos = load_photos(photo_folder, 200)
+    assert [photo.shape for photo in photos] == [(200, 240, 3), (200, 320, 3)] * 2
+    assert {photo.dtype for photo in photos} == {np.dtype(np.uint8)}
+
+
+def test_reads_grey_and_transparent_pictures_as_colours(tmp_path: Path, photographs: list[Pixels]) -> None:
+    (tmp_path / "grey.png").write_bytes(encode(photographs[0][:40, :40, 0]))
+    (tmp_path / "clear.webp").write_bytes(
+        encode(np.dstack([photographs[0][:40, :40], np.full((40, 40), 9, "u1")]), "WEBP")
+    )
+    (tmp_path / "notes.txt").write_text("not a picture, and not taken for one")
+    assert [photo.shape for photo in load_photos(tmp_path, 40)] == [(40, 40, 3)] * 2
+
+
+def test_refuses_folders_without_pictures(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(BadUpload, match="holds no picture"):
+            load_photos(folder, 16)
+
+
+def test_refuses_pictures_that_are_too_small(photo_folder: Path) -> None:
+    with pytest.raises(BadUpload, match=r"00\.png is 240x200; training needs 201"):
+        load_photos(photo_folder, 201)
+
+
+@pytest.mark.parametrize("kept", [0, 20, 1000])
+def test_a_broken_file_is_named(tmp_path: Path, photographs: list[Pixels], kept: int) -> None:
+    (tmp_path / "torn.png").write_bytes(encode(photographs[0][:64, :64])[:kept])
+    with pytest.raises(BadPicture, match=r"torn\.png"):
+        load_photos(tmp_path, 16)
+
+
+def test_crops_follow_the_generator_alone(photographs: list[Pixels]) -> None:
+    first = batches(photographs, 0)
+    assert first.shape == (12, 3, 32, 32)
+    assert torch.equal(first, batches(photographs, 0))
+    assert not torch.equal(first, batches(photographs, 1))
+    assert 0.0 <= float(first.min()) < float(first.max()) <= 1.0
+
+
+def test_a_generator_can_be_taken_up_where_it_stopped(photographs: list[Pixels]) -> None:
+    rng = np.random.default_rng(0)
+    list(islice(crops(photographs, 4, 32, rng), 2))
+    later = np.random.default_rng(1)
+    later.bit_generator.state = rng.bit_generator.state
+    assert torch.equal(next(crops(photographs, 4, 32, later)), batches(photographs, 0)[8:])
+
+
+def test_crops_show_the_photograph(photographs: list[Pixels]) -> None:
+    """A photograph no larger than the crop can only be shown as it is, or mirrored."""
+    photo = photographs[0][100:132, 50:82]
+    for shown in batches([photo], 0):
+        pixels = np.rint(shown.permute(1, 2, 0).numpy() * 255)
+        assert np.array_equal(pixels, photo) or np.array_equal(pixels, photo[:, ::-1])
+
+
+def test_photographs_are_drawn_by_area() -> None:
+    small, large = np.zeros((32, 32, 3), np.uint8), np.full((96, 96, 3), 255, np.uint8)
+    white = batches([small, large], 0, count=100).mean()
+    assert float(white) == pytest.approx(0.9, abs=0.04)
+
+
+@given(st.integers(1, 60), st.integers(0, 20))
+def test_every_photograph_is_trained_on_or_held_out(count: int, held_out: int) -> None:
+    photos = [np.full((1, 1, 3), number, np.uint8) for number in range(count)]
+    training, kept = split_held_out(photos, held_out)
+    numbers = sorted(int(photo[0, 0, 0]) for photo in [*training, *kept])
+    assert numbers == list(range(count))
+    assert len(kept) == (held_out if count > 2 * held_out else 0)

@@ -1,0 +1,144 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from microdose.errors import Diverged
+from microdose_server.codec.presets import PRESETS
+from microdose_server.codec.teacher import Teacher
+from microdose_server.training.checkpoint import load_state
+from microdose_server.training.data import Pixels
+from microdose_server.training.loop import Budget, Run, StepReport, must_be_finite, train
+from microdose_server.training.lpips import LPIPS
+from microdose_server.training.recipe import Recipe
+
+RECIPE = Recipe(batch=2, crop=64)
+
+
+class Killed(Exception):
+    """What a test ends a run with."""
+
+
+def fresh(recipe: Recipe = RECIPE) -> Run:
+    torch.manual_seed(7)
+    return Run(Teacher(PRESETS["tiny"]), recipe, "cpu")
+
+
+def nothing(_: StepReport) -> None:
+    """Tell nobody."""
+
+
+def assert_equal_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert set(first) == set(second)
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def test_ten_steps_a_kill_and_ten_more_are_twenty(
+    tmp_path: Path, photographs: list[Pixels], lpips: LPIPS
+) -> None:
+    straight, reports = fresh(), list[StepReport]()
+    train(straight, photographs, lpips, Budget(steps=20), tmp_path / "straight.pt", reports.append)
+
+    def kill(report: StepReport) -> None:
+        if report.step == 11:
+            raise Killed
+
+    path = tmp_path / "killed.pt"
+    with pytest.raises(Killed):
+        train(fresh(), photographs, lpips, Budget(steps=20), path, kill, save_every_s=-1.0)
+    state = load_state(path, "tiny")
+    assert state.step == 10
+    resumed, later = fresh(), list[StepReport]()
+    resumed.restore(state)
+    train(resumed, photographs, lpips, Budget(steps=20), path, later.append)
+    assert [report._replace(seconds=0.0) for report in later] == [
+        report._replace(seconds=0.0) for report in reports[10:]
+    ]
+    assert_equal_weights(resumed.teacher.state_dict(), straight.teacher.state_dict())
+    assert_equal_weights(resumed.ema, straight.ema)
+    final = load_state(path, "tiny")
+    assert final.step == 20
+    assert final.seconds == pytest.approx(resumed.seconds)
+    assert_equal_weights(final.ema, straight.ema)
+
+
+def test_training_lowers_the_loss(tmp_path: Path, photographs: list[Pixels], lpips: LPIPS) -> None:
+    run = fresh(Recipe(batch=2, crop=64, learning_rate=2e-3, perceptual_from=1.0, warm_up=0.1))
+    before = {name: value.clone() for name, value in run.teacher.state_dict().items()}
+    reports: list[StepReport] = []
+    train(run, photographs, lpips, Budget(steps=40), tmp_path / "run.pt", reports.append)
+    assert [report.step for report in reports] == list(range(1, 41))
+    first, last = (float(np.mean([report.psnr for report in part])) for part in (reports[:8], reports[-8:]))
+    assert last > first + 0.5
+    assert any(not torch.equal(value, before[name]) for name, value in run.ema.items())
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(
+    tmp_path: Path, photographs: list[Pixels], lpips: LPIPS
+) -> None:
+    run, path = fresh(), tmp_path / "run.pt"
+
+    def poison(report: StepReport) -> None:
+        if report.step == 3:
+            with torch.no_grad():
+                next(run.teacher.g_s.parameters()).fill_(math.nan)
+
+    def train_on(budget: Budget, save_every_s: float) -> None:
+        train(run, photographs, lpips, budget, path, poison, save_every_s=save_every_s)
+
+    train_on(Budget(steps=2), 300.0)
+    kept = path.read_bytes()
+    with pytest.raises(Diverged, match="loss is nan at step 3"):
+        train_on(Budget(steps=9), 300.0)
+    assert path.read_bytes() == kept
+    assert load_state(path, "tiny").step == 2
+
+
+def test_a_gradient_that_is_no_number_never_reaches_the_weights(
+    photographs: list[Pixels], lpips: LPIPS
+) -> None:
+    run = fresh()
+    x = torch.rand(1, 3, 64, 64)
+    weights = next(run.teacher.g_s.parameters())
+    before = weights.detach().clone()
+    weights.register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(Diverged, match="gradient is nan at step 0"):
+        run.advance(x, lpips, 0.5)
+    assert torch.equal(weights, before)
+
+
+def test_finite_numbers_pass() -> None:
+    must_be_finite("loss", torch.tensor(1e30), 5)
+    with pytest.raises(Diverged, match="loss is inf at step 5"):
+        must_be_finite("loss", torch.tensor(math.inf), 5)
+
+
+def test_budgets_end_by_steps_or_by_hours() -> None:
+    assert Budget(steps=10).progress(5, 1e9) == 0.5
+    assert Budget(steps=10).progress(11, 0.0) == 1.0
+    assert Budget(hours=2.0).progress(10**6, 3600.0) == 0.5
+    assert Budget(hours=2.0).progress(0, 7300.0) == 1.0
+    assert Budget(steps=0).progress(0, 0.0) == Budget(hours=0.0).progress(0, 0.0) == 1.0
+    with pytest.raises(ValueError, match="steps or hours"):
+        Budget().progress(0, 0.0)
+
+
+def test_a_run_by_the_clock_ends(tmp_path: Path, photographs: list[Pixels], lpips: LPIPS) -> None:
+    run = fresh()
+    train(run, photographs, lpips, Budget(hours=0.2 / 3600), tmp_path / "run.pt", nothing)
+    assert run.step >= 1
+    assert run.seconds >= 0.2
+
+
+def test_the_average_follows_the_weights() -> None:
+    run = fresh()
+    name, weights = next(iter(run.teacher.named_parameters()))
+    run.step = 10**6
+    with torch.no_grad():
+        weights.add_(1.0)
+    expected = run.ema[name] + (1.0 - run.recipe.ema_decay)
+    run._average()
+    torch.testing.assert_close(run.ema[name], expected)

@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from microdose_server.codec.presets import PRESETS
+from microdose_server.codec.teacher import Teacher
+from microdose_server.training.data import Pixels
+from microdose_server.training.lpips import LPIPS
+from microdose_server.training.preview import centre, evaluate_held_out
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "side"), [(100, 120, 96), (427, 640, 384), (64, 300, 64), (16, 31, 16)]
+)
+def test_the_centre_is_in_the_middle(photographs: list[Pixels], height: int, width: int, side: int) -> None:
+    photo = photographs[0][:height, :width]
+    x = centre(photo, 384)
+    assert x.shape == (1, 3, side, side)
+    top, left = (height - side) // 2, (width - side) // 2
+    assert np.array_equal(np.rint(x[0, 0].numpy() * 255), photo[top : top + side, left : left + side, 0])
+
+
+def test_the_averaged_weights_are_judged_and_the_own_put_back(
+    tmp_path: Path, photographs: list[Pixels], lpips: LPIPS
+) -> None:
+    torch.manual_seed(0)
+    teacher = Teacher(PRESETS["tiny"])
+    averages = {name: value.clone() for name, value in teacher.state_dict().items()}
+    with torch.no_grad():
+        for parameter in teacher.parameters():
+            parameter.zero_()  # the teacher's own weights paint black
+    photos = [photographs[0][:128, :128], photographs[1][:96, :200]]
+    figures = evaluate_held_out(teacher, averages, photos, lpips, tmp_path / "sheet.png")
+    assert figures.psnr > 12.0
+    assert 0.0 < figures.lpips < 1.5
+    assert 0.0 < figures.bpp < 10.0
+    assert not any(bool(parameter.any()) for parameter in teacher.parameters())
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (96, 192)  # only the smallest are shown: original over reconstruction

@@ -1,0 +1,46 @@
+import pytest
+
+from microdose_server.training.recipe import Recipe
+
+RECIPE = Recipe()
+
+
+def test_distortion_weighs_as_in_the_paper() -> None:
+    assert RECIPE.k_m == 0.075 / 32
+    assert RECIPE.k_m * 255**2 == pytest.approx(152.4, abs=0.05)
+    assert RECIPE.k_p == 1.0
+
+
+@pytest.mark.parametrize("progress", [0.2, 0.5, 1.0])
+def test_the_batchs_own_rate_picks_the_weight(progress: float) -> None:
+    above, below = (RECIPE.rate_weight_at(progress, RECIPE.target_bpp + change) for change in (1e-6, -1e-6))
+    assert (above, below) == (RECIPE.lmbda_above, 2**-4)
+
+
+def test_the_target_is_relaxed_and_the_weight_halved_early() -> None:
+    """Ports of HiFiC double the weight instead."""
+    early, late = 0.15, 0.25
+    assert RECIPE.target_at(early) == pytest.approx(RECIPE.target_bpp * 1.43, rel=1e-3)
+    assert RECIPE.target_at(late) == RECIPE.target_bpp
+    for bpp in (10.0, 0.01):
+        assert RECIPE.rate_weight_at(early, bpp) == 0.5 * RECIPE.rate_weight_at(late, bpp)
+
+
+def test_between_both_targets_only_the_late_one_counts_as_above() -> None:
+    bpp = 1.2 * RECIPE.target_bpp
+    assert RECIPE.rate_weight_at(0.15, bpp) == 0.5 * RECIPE.lmbda_below
+    assert RECIPE.rate_weight_at(0.25, bpp) == RECIPE.lmbda_above
+
+
+def test_the_rate_costs_nothing_at_first() -> None:
+    weights = [RECIPE.rate_weight_at(progress, 1.0) for progress in (0.0, 0.02, 0.04, 0.08, 0.1)]
+    assert weights == pytest.approx([0.0, 0.1875, 0.375, 0.75, 0.75])
+
+
+def test_the_learning_rate_warms_up_stays_and_falls() -> None:
+    rates = [RECIPE.learning_rate_at(progress / 1000) for progress in range(1001)]
+    assert rates[0] == 0.0
+    assert rates[10:500] == [RECIPE.learning_rate] * 490
+    assert rates[5] == pytest.approx(RECIPE.learning_rate / 2)
+    assert rates[-1] == pytest.approx(RECIPE.least_learning_rate)
+    assert rates[500:] == sorted(rates[500:], reverse=True)
