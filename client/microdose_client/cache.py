@@ -7,7 +7,6 @@ processes may share one directory.
 """
 
 import logging
-import os
 from pathlib import Path
 
 from microdose.digest import verify
@@ -15,15 +14,6 @@ from microdose.errors import DigestMismatch, Unavailable
 from microdose_client.files import write_atomic
 
 log = logging.getLogger(__name__)
-
-
-def default_cache_dir() -> Path:
-    """`$MICRODOSE_CACHE`, else `microdose` in the user's cache folder (XDG base directory specification)."""
-    chosen = os.environ.get("MICRODOSE_CACHE")
-    if chosen:
-        return Path(chosen)
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "microdose"
 
 
 class BlobCache:

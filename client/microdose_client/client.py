@@ -6,13 +6,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from microdose.cache_dir import cache_dir as default_cache_dir
 from microdose.errors import Unavailable
 from microdose.manifest import Manifest
 from microdose.resources import BaseInfo, DoseChoice, Job, Page, Sequence
 from microdose_client import offline, push
 from microdose_client.api import Api
 from microdose_client.bus import Bus, Redis
-from microdose_client.cache import BlobCache, default_cache_dir
+from microdose_client.cache import BlobCache
 from microdose_client.http import Http, Transport
 from microdose_client.patience import RETRY, TIMEOUTS, Retry, Timeouts
 from microdose_client.play import DecodedPicture, play

@@ -19,8 +19,9 @@ import redis
 
 from microdose.errors import Unavailable
 from microdose_server.announce import Announce
-from microdose_server.api.server import serve, stop_by_exit
+from microdose_server.api.server import serve
 from microdose_server.settings import Settings
+from microdose_server.stopping import exit_when_told
 from microdose_server.store import parent
 from microdose_server.store.apikeys import ApiKeys, Scope
 from microdose_server.store.embedded import EmbeddedValkey
@@ -36,8 +37,7 @@ def run_up(settings: Settings, announce: Announce) -> int:
     Raises:
         Unavailable: a part cannot start, or has ended by itself.
     """
-    signal.signal(signal.SIGTERM, stop_by_exit)
-    signal.signal(signal.SIGINT, stop_by_exit)
+    exit_when_told()
     with ExitStack() as stack:
         children: dict[str, int] = {}
         if settings.redis_url is None:

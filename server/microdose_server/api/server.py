@@ -3,16 +3,15 @@
 SIGTERM -> readyz 503, streams and long polls end (`bye`) -> connections close -> lifespan ends
 """
 
-import signal
 import socket
 from collections.abc import Callable
-from types import FrameType
 
 import uvicorn
 
 from microdose.errors import Unavailable
 from microdose_server.api.app import create_app
 from microdose_server.settings import Settings
+from microdose_server.stopping import exit_when_told
 from microdose_server.store.blobs import public_blobs
 from microdose_server.store.embedded import redis_url
 from microdose_server.store.redis import connect, ping
@@ -52,19 +51,13 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def stop_by_exit(signum: int, frame: FrameType | None) -> None:
-    """A signal handler that unwinds the program, so that every context manager puts its things in order."""
-    raise SystemExit(0)
-
-
 def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT, which then end the program. Needs the main thread.
 
     Raises:
         Unavailable: no Redis, a data folder that cannot be used, or an address that cannot be listened on.
     """
-    signal.signal(signal.SIGTERM, stop_by_exit)  # what uvicorn hands the signal back to when it is done
-    signal.signal(signal.SIGINT, stop_by_exit)
+    exit_when_told()  # uvicorn catches the signals, and raises them again when it is done
     with connect(redis_url(settings)) as client:
         ping(client)
     public_blobs(settings.data_dir)

@@ -9,7 +9,7 @@ class Preset:
 
     ``width`` is the number of channels at 1/16 resolution (960 in HiFiC); each step outwards halves it, but
     never below ``outer_least``. ``norm`` keeps HiFiC's ChannelNorm, which narrow teachers are better without:
-    over a few channels it throws brightness away and costs half of a training step.
+    over a few channels it throws brightness away.
     """
 
     name: str

@@ -21,7 +21,7 @@ from microdose_server.training.lpips import LPIPS
 
 __all__ = ["Budget", "Dosed", "Progress", "Target", "specialise"]
 
-GRIDS = (0.02, 0.04, 0.08, 0.16)
+GRIDS = (0.02, 0.04, 0.08, 0.16, 0.32)
 """Steps of u, in units of a tensor's RMS."""
 FREE_SHARE = 0.6
 SCORED_TILES = 8

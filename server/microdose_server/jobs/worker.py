@@ -29,6 +29,7 @@ from microdose.problem import Problem, make_problem, problem_of
 from microdose_server.jobs import outcome
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.settings import Settings
+from microdose_server.stopping import exit_when_told
 from microdose_server.store.embedded import redis_url
 from microdose_server.store.redis import LOST, connect, ping
 
@@ -112,6 +113,7 @@ def run_worker(settings: Settings, *, burst: bool = False) -> None:
     Raises:
         Unavailable: no Redis.
     """
+    exit_when_told()  # until rq's own handlers stand
     os.environ.update(settings.environ() | {WORKER_PID: str(os.getpid())})
     # For the job processes: torch's idle threads would spin, and keep the cores from API and Valkey.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

