@@ -10,7 +10,8 @@ from microdose.dose import Dose, DoseKind, DoseTensor, pack_dose
 from microdose_server.distil.overfit import Overfit
 
 DEFAULT_LMBDA = 0.75
-"""Distortion that a bit per pixel is worth: about what the teacher's latents buy with it near 0.2 bpp."""
+"""Distortion that a bit per pixel must save: what HiFiC's own rate buys on Kodak between its published points
+at 0.183 and 0.351 bpp (LPIPS .0686 to .0428 and 27.56 to 29.65 dB: 0.128 for 0.168 bpp)."""
 
 
 @dataclass(frozen=True)
