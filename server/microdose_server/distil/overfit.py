@@ -25,6 +25,7 @@ from microdose_server.training.loop import must_be_finite
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.recipe import Recipe
 
+ROUNDING = 1.0 / 3.0
 KEPT_REFERENCES = 160
 """Tiles whose LPIPS features stay in memory, at about 3 MB each."""
 
@@ -41,8 +42,8 @@ class Budget:
 class OverfitRecipe:
     """Learning rate and pull on u (relative weights), and tiles per step."""
 
-    learning_rate: float = 0.01
-    pull: float = 0.25
+    learning_rate: float = 0.02
+    pull: float = 0.45
     tiles_per_step: int = 2
 
 
@@ -69,7 +70,7 @@ class Overfit:
         """The dosed tensors, on the grid if one is given."""
         dosed = {}
         for name, u in self.u.items():
-            moved = u if grid is None else u + (grid * torch.round(u / grid) - u).detach()
+            moved = u if grid is None else u + (on_grid(u, grid) - u).detach()
             dosed[name] = self.generic[name] + self.rms[name] * moved
         return dosed
 
@@ -153,6 +154,11 @@ def _step(run: Overfit, recipe: OverfitRecipe, grid: float | None) -> tuple[floa
         losses.append(loss.item())
         errors.append(mse)
     return float(np.mean(losses)), float(np.mean(errors))
+
+
+def on_grid(u: Tensor, grid: float) -> Tensor:
+    """u rounded to multiples of ``grid``, towards zero up to two thirds of a step: zeros are the cheapest."""
+    return grid * torch.sign(u) * torch.floor(u.abs() / grid + ROUNDING)
 
 
 @torch.no_grad()

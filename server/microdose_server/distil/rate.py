@@ -7,7 +7,7 @@ import torch
 
 from microdose.base import LoadedBase
 from microdose.dose import Dose, DoseKind, DoseTensor, pack_dose
-from microdose_server.distil.overfit import Overfit
+from microdose_server.distil.overfit import Overfit, on_grid
 
 DEFAULT_LMBDA = 0.75
 """Distortion that a bit per pixel must save: what HiFiC's own rate buys on Kodak between its published points
@@ -29,7 +29,7 @@ def dose_blob(run: Overfit, base: LoadedBase, grid: float, epoch: int) -> bytes:
     """The run's present changes, rounded to ``grid`` and coded."""
     tensors = []
     for number, slot in enumerate(base.document.tensors):
-        values = torch.round(run.u[slot.name].detach().cpu() / grid).to(torch.int32).numpy()
+        values = torch.round(on_grid(run.u[slot.name].detach().cpu(), grid) / grid).to(torch.int32).numpy()
         if values.any():
             step = float(np.float32(grid * run.rms[slot.name]))
             tensors.append(DoseTensor(number, step, values))
