@@ -55,7 +55,10 @@ def student_from_onnx_state(run: Overfit) -> dict[str, torch.Tensor]:
 def test_on_the_grid_every_change_is_a_multiple_of_the_step(disturbed: Overfit) -> None:
     for name, value in disturbed.weights(0.04).items():
         steps = (value - disturbed.generic[name]).detach() / (0.04 * disturbed.rms[name])
-        torch.testing.assert_close(steps, torch.round(disturbed.u[name].detach() / 0.04), atol=1e-2, rtol=0.0)
+        exact = disturbed.u[name].detach() / 0.04
+        torch.testing.assert_close(steps, torch.round(steps), atol=1e-2, rtol=0.0)
+        assert ((steps - exact).abs() <= 2.0 / 3.0 + 1e-2).all()
+        assert (steps.abs() <= exact.abs() + 1.0 / 3.0 + 1e-2).all()
 
 
 def test_rounding_to_the_grid_passes_the_gradient(disturbed: Overfit) -> None:
