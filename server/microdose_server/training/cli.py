@@ -1,4 +1,4 @@
-"""``microdose-server train``: either stage of the teacher, on a folder of photographs."""
+"""``microdose-server train``: either stage of the teacher, on a folder or shards of photographs."""
 
 import argparse
 import json
@@ -15,11 +15,12 @@ from microdose_server.codec.teacher import STRIDE, Teacher
 from microdose_server.training.adversarial import AdversarialRun
 from microdose_server.training.checkpoint import load_state
 from microdose_server.training.curve import Curve
-from microdose_server.training.data import Pixels, load_photos, split_held_out
+from microdose_server.training.data import Pixels, split_held_out
 from microdose_server.training.loop import Budget, Run, StepReport, train
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.pack import pack
 from microdose_server.training.peers import Peers, joined
+from microdose_server.training.photos import load_photos
 from microdose_server.training.preview import HeldOut, evaluate_held_out
 from microdose_server.training.recipe import ENCODER, Recipe, StageTwo
 from microdose_server.training.start import teacher_from
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "example: microdose-server train photos/ -o runs/one --hours 2, then "
         "microdose-server train photos/ -o runs/two --hours 1 --stage 2 --from runs/one/checkpoint.pt"
     )
-    parser.add_argument("photos", type=Path, help="folder of PNG, JPEG, WebP, AVIF, TIFF or BMP photographs")
+    parser.add_argument("photos", type=Path, help="folder of photographs or plain .tar shards, or one shard")
     parser.add_argument(
         "-o", "--out", type=Path, required=True, help="folder for checkpoint, curve and previews"
     )
@@ -70,10 +71,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, and leave checkpoint.pt, curve.csv, preview.png, tensorboard/ and teacher.safetensors in OUT."""
     arguments.out.mkdir(parents=True, exist_ok=True)
     with joined(arguments.device) as peers:
+        lpips = LPIPS().to(peers.device)  # before a run is restored: making layers draws random numbers
         training = _start(arguments, peers)
         photos = load_photos(arguments.photos, training.recipe.crop)
         photos, held_out = split_held_out(photos, arguments.held_out)
-        lpips = LPIPS().to(peers.device)
         budget, checkpoint = Budget(arguments.steps, arguments.hours), arguments.out / CHECKPOINT
         with _reporting(arguments, training, held_out, lpips) as report:
             train(training, photos, lpips, budget, checkpoint, report)

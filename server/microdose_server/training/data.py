@@ -1,7 +1,6 @@
-"""Random crops of a folder of photographs, held in memory as 8-bit arrays."""
+"""Random crops of photographs, 8-bit arrays in memory."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,41 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from microdose.errors import BadPicture, BadUpload
-
 Pixels = NDArray[np.uint8]
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif"}
-
-
-def load_photos(folder: Path, least_side: int) -> list[Pixels]:
-    """Every picture of the folder as [H, W, 3], in the order of their names.
-
-    Raises:
-        BadUpload: there is none, or one has a side shorter than ``least_side``.
-        BadPicture: a file cannot be read.
-    """
-    paths = (
-        sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-        if folder.is_dir()
-        else []
-    )
-    if not paths:
-        raise BadUpload(f"{folder} holds no picture; give a folder of {', '.join(sorted(SUFFIXES))} files")
-    photos = [_read(path) for path in paths]
-    for path, photo in zip(paths, photos, strict=True):
-        if min(photo.shape[:2]) < least_side:
-            raise BadUpload(
-                f"{path} is {photo.shape[1]}x{photo.shape[0]}; training needs {least_side} pixels a side"
-            )
-    return photos
-
-
-def _read(path: Path) -> Pixels:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BadPicture(f"{path} cannot be read ({error}); repair it or take it out of the folder") from None
 
 
 def split_held_out(photos: Sequence[Pixels], held_out: int) -> tuple[list[Pixels], list[Pixels]]:
