@@ -75,7 +75,8 @@ def _fidelity(
     loss = recipe.k_m * 255.0**2 * mse + recipe.rate_weight_at(progress, bpp) * output.bits / pixels
     perceptual = torch.zeros(())
     if progress >= recipe.perceptual_from:
-        seen = slice(peers.share(recipe.perceptual_crops))
+        # Where there are more processes than crops to look at, each looks at one.
+        seen = slice(max(1, recipe.perceptual_crops // peers.count))
         perceptual = lpips(output.x_hat[seen], x[seen]).mean()
         loss = loss + recipe.k_p * perceptual
     return TeacherLoss(loss, bpp, mse.item(), perceptual.item())
