@@ -116,3 +116,14 @@ def test_a_missing_gpu_is_said(
 ) -> None:
     assert train(photo_folder, tmp_path, "--steps", "1", "--device", "cuda") == 1
     assert "no GPU" in capsys.readouterr().err
+
+
+def test_nothing_is_drawn_between_a_checkpoint_and_the_next_step(
+    trained: Path, photo_folder: Path, tmp_path: Path
+) -> None:
+    """A run that is over takes no step: its random state has to stay where it was."""
+    out = shutil.copytree(trained, tmp_path / "run")
+    assert train(photo_folder, out, "--preset", "tiny", "--steps", "6", "--resume") == 0
+    before, after = (load_state(folder / "checkpoint.pt", "tiny") for folder in (trained, out))
+    assert torch.equal(before.torch_rng, after.torch_rng)
+    assert before.data_rng == after.data_rng
