@@ -14,6 +14,7 @@ Pictures are float tensors [N, 3, H, W] in 0..1 with H and W multiples of 16.
 import itertools
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -92,8 +93,11 @@ class Teacher(nn.Module):
 
     def forward(self, x: Tensor) -> TeacherOutput:
         y = self.g_a(x)
-        prior = self.hyperprior(y)
-        return TeacherOutput(self.g_s(prior.y_hat), prior.y_hat, prior.bits, prior.rounded_bits)
+        # Under autocast too: rounding and counting bits need single precision.
+        with torch.autocast(x.device.type, enabled=False):
+            prior = self.hyperprior(y.float())
+        x_hat = self.g_s(prior.y_hat).float()
+        return TeacherOutput(x_hat, prior.y_hat, prior.bits, prior.rounded_bits)
 
 
 def pad_to_stride(x: Tensor, stride: int = STRIDE) -> Tensor:

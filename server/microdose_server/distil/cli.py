@@ -19,9 +19,10 @@ from microdose_server.codec.student import STUDENTS, Student
 from microdose_server.codec.teacher import Teacher
 from microdose_server.distil.generic import GenericRun, distil_generic, generic_recipe
 from microdose_server.distil.progress import Progress
-from microdose_server.training.data import Pixels, crops, load_photos
+from microdose_server.training.data import Pixels, crops
 from microdose_server.training.loop import Budget
 from microdose_server.training.lpips import LPIPS
+from microdose_server.training.photos import load_photos
 
 CALIBRATION_PICTURES, CALIBRATION_SIDE = 24, 512
 REPORT_EVERY = 50

@@ -1,4 +1,4 @@
-"""The state of a run: saved whole and atomically, refused when it belongs to another preset."""
+"""The state of a run: saved whole and atomically, refused when it belongs to another preset or stage."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,10 @@ from microdose.errors import NotFound, UnsupportedVersion
 
 @dataclass
 class RunState:
-    """Everything a run needs to go on exactly where it stopped."""
+    """Everything a run needs to go on exactly where it stopped.
+
+    The fields with defaults came later: checkpoints without them load too.
+    """
 
     preset: str
     model: dict[str, Tensor]
@@ -22,6 +25,13 @@ class RunState:
     seconds: float
     torch_rng: Tensor
     data_rng: dict[str, Any] = field(default_factory=dict)
+    stage: int = 1
+    discriminator: dict[str, Tensor] = field(default_factory=dict)
+    discriminator_optimizer: dict[str, Any] = field(default_factory=dict)
+    noise_rng: list[Tensor] = field(default_factory=list)
+    """The state of the device's generator in each process of the run."""
+    device: str = "cpu"
+    """The kind of device that ``noise_rng`` belongs to."""
 
 
 def save_state(state: RunState, path: Path) -> None:
@@ -31,12 +41,12 @@ def save_state(state: RunState, path: Path) -> None:
     temporary.replace(path)
 
 
-def load_state(path: Path, preset: str) -> RunState:
-    """Read a checkpoint of ``preset``.
+def load_state(path: Path, preset: str, stage: int | None = None) -> RunState:
+    """Read a checkpoint of ``preset``, and of ``stage`` where one is given.
 
     Raises:
         NotFound: there is none.
-        UnsupportedVersion: it was made by another preset.
+        UnsupportedVersion: it was made by another preset or in another stage.
     """
     if not path.is_file():
         raise NotFound(f"no checkpoint at {path} to resume; start a run without --resume")
@@ -44,5 +54,10 @@ def load_state(path: Path, preset: str) -> RunState:
     if state.preset != preset:
         raise UnsupportedVersion(
             f"{path} is a checkpoint of preset {state.preset!r}; resume it with --preset {state.preset}"
+        )
+    if stage not in (None, state.stage):
+        raise UnsupportedVersion(
+            f"{path} is a checkpoint of stage {state.stage}; resume it with --stage {state.stage}, or start "
+            f"stage {stage} in another folder with --from {path}"
         )
     return state

@@ -1,34 +1,54 @@
-"""``microdose-server train``: stage 1 of the teacher on a folder of photographs."""
+"""``microdose-server train``: either stage of the teacher, on a folder or shards of photographs."""
 
 import argparse
 import json
 import sys
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from microdose.errors import NotFound
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import STRIDE, Teacher
+from microdose_server.training.adversarial import AdversarialRun
 from microdose_server.training.checkpoint import load_state
 from microdose_server.training.curve import Curve
-from microdose_server.training.data import load_photos, split_held_out
+from microdose_server.training.data import Pixels, split_held_out
 from microdose_server.training.loop import Budget, Run, StepReport, train
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.pack import pack
-from microdose_server.training.preview import evaluate_held_out
-from microdose_server.training.recipe import Recipe
+from microdose_server.training.peers import Peers, joined
+from microdose_server.training.photos import load_photos
+from microdose_server.training.preview import HeldOut, evaluate_held_out
+from microdose_server.training.recipe import ENCODER, Recipe, StageTwo
+from microdose_server.training.start import teacher_from
 
 LEAST_CROP = 64
 """Below this, LPIPS has nothing to compare."""
+CHECKPOINT = "checkpoint.pt"
+EVALUATE_EVERY = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``train``."""
-    parser.epilog = "example: microdose-server train photos/ -o runs/medium --preset medium --hours 2"
-    parser.add_argument("photos", type=Path, help="folder of PNG, JPEG, WebP or AVIF photographs")
+    parser.epilog = (
+        "example: microdose-server train photos/ -o runs/one --hours 2, then "
+        "microdose-server train photos/ -o runs/two --hours 1 --stage 2 --from runs/one/checkpoint.pt"
+    )
+    parser.add_argument("photos", type=Path, help="folder of photographs or plain .tar shards, or one shard")
     parser.add_argument(
         "-o", "--out", type=Path, required=True, help="folder for checkpoint, curve and previews"
     )
     parser.add_argument("--preset", choices=sorted(PRESETS), default="medium")
+    parser.add_argument("--stage", type=int, choices=(1, 2), default=1, help="2 adds the discriminator")
+    parser.add_argument(
+        "--from",
+        type=Path,
+        dest="start",
+        help="begin with this checkpoint's average, or this folder's teacher",
+    )
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--steps", type=int, help="optimiser steps of the whole run")
     length.add_argument(
@@ -36,44 +56,97 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--target-bpp", type=float, default=Recipe.target_bpp)
-    parser.add_argument("--learning-rate", type=float, default=Recipe.learning_rate)
-    parser.add_argument("--batch", type=int, default=Recipe.batch)
-    parser.add_argument("--crop", type=_crop, default=Recipe.crop)
+    parser.add_argument("--target-bpp", type=float)
+    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--batch", type=int, help="crops per step, over all processes")
+    parser.add_argument("--crop", type=_crop)
+    parser.add_argument(
+        "--frozen-encoder", action="store_true", help="stage 2 trains the generator alone: the bits stay"
+    )
     parser.add_argument("--held-out", type=int, default=6, help="pictures kept aside for previews")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line instead of text")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, and leave OUT/checkpoint.pt, OUT/curve.csv, OUT/preview.png and OUT/teacher.safetensors."""
+    """Train, and leave checkpoint.pt, curve.csv, preview.png, tensorboard/ and teacher.safetensors in OUT."""
     arguments.out.mkdir(parents=True, exist_ok=True)
-    recipe = replace(
-        Recipe(),
-        target_bpp=arguments.target_bpp,
-        learning_rate=arguments.learning_rate,
-        batch=arguments.batch,
-        crop=arguments.crop,
-    )
-    photos, held_out = split_held_out(load_photos(arguments.photos, recipe.crop), arguments.held_out)
-    preset = PRESETS[arguments.preset]
-    training = Run(Teacher(preset), recipe, arguments.device)
-    checkpoint = arguments.out / "checkpoint.pt"
-    if arguments.resume:
-        training.restore(load_state(checkpoint, preset.name))
-    lpips = LPIPS().to(arguments.device)
-    curve = Curve(arguments.out / "curve.csv")
-    line = _print_json if arguments.json else _print_text
-
-    def report(step: StepReport) -> None:
-        if (mean := curve.add(step)) is not None:
-            line(mean._asdict())
-        if held_out and step.step % 1000 == 0:
-            sheet = arguments.out / "preview.png"
-            line(evaluate_held_out(training.teacher, training.ema, held_out, lpips, sheet)._asdict())
-
-    train(training, photos, lpips, Budget(arguments.steps, arguments.hours), checkpoint, report)
-    pack(checkpoint, preset.name, arguments.out, {"recipe": asdict(recipe), "photos": len(photos)})
+    with joined(arguments.device) as peers:
+        lpips = LPIPS().to(peers.device)  # before a run is restored: making layers draws random numbers
+        training = _start(arguments, peers)
+        photos = load_photos(arguments.photos, training.recipe.crop)
+        photos, held_out = split_held_out(photos, arguments.held_out)
+        budget, checkpoint = Budget(arguments.steps, arguments.hours), arguments.out / CHECKPOINT
+        with _reporting(arguments, training, held_out, lpips) as report:
+            train(training, photos, lpips, budget, checkpoint, report)
+        if peers.first:
+            told = {"recipe": asdict(training.recipe), "photos": len(photos), "processes": peers.count}
+            pack(checkpoint, arguments.preset, arguments.out, told)
     return 0
+
+
+def _start(arguments: argparse.Namespace, peers: Peers) -> Run:
+    """The run as it was saved, or a new one."""
+    preset = PRESETS[arguments.preset]
+    state = load_state(arguments.out / CHECKPOINT, preset.name, arguments.stage) if arguments.resume else None
+    if state is None and arguments.stage == 2 and arguments.start is None:
+        raise NotFound(
+            "stage 2 needs a teacher to begin with: give stage 1's checkpoint or folder with --from"
+        )
+    fresh = state is not None or arguments.start is None
+    teacher = Teacher(preset) if fresh else teacher_from(arguments.start, preset)
+    training: Run
+    if arguments.stage == 1:
+        training = Run(teacher, replace(Recipe(), **_given(arguments)), peers.device, peers=peers)
+    else:
+        recipe = replace(StageTwo(), **_given(arguments))
+        training = AdversarialRun(teacher, recipe, peers.device, peers=peers)
+    if state is not None:
+        training.restore(state)
+    return training
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the command line changes in a recipe."""
+    names = ("target_bpp", "learning_rate", "batch", "crop")
+    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    return {**given, "frozen": ENCODER} if arguments.frozen_encoder else given
+
+
+@dataclass
+class _Reporter:
+    """What the first process tells: the curve, a line now and then, and how the held-out pictures do."""
+
+    curve: Curve
+    line: Callable[[Mapping[str, float]], None]
+    evaluate: Callable[[], HeldOut] | None
+
+    def __call__(self, step: StepReport) -> None:
+        if (mean := self.curve.add(step)) is not None:
+            self.line(mean._asdict())
+        if self.evaluate is not None and step.step % EVALUATE_EVERY == 0:
+            figures = self.evaluate()._asdict()
+            self.curve.show("held-out", figures, step.step)
+            self.line(figures)
+
+
+@contextmanager
+def _reporting(
+    arguments: argparse.Namespace, training: Run, held_out: list[Pixels], lpips: LPIPS
+) -> Iterator[Callable[[StepReport], None]]:
+    if not training.peers.first:
+        yield lambda step: None
+        return
+
+    def evaluate() -> HeldOut:
+        sheet = arguments.out / "preview.png"
+        return evaluate_held_out(training.teacher, training.ema, held_out, lpips, sheet)
+
+    curve = Curve(arguments.out / "curve.csv")
+    try:
+        line = _print_json if arguments.json else _print_text
+        yield _Reporter(curve, line, evaluate if held_out else None)
+    finally:
+        curve.close()
 
 
 def _crop(text: str) -> int:
@@ -83,9 +156,9 @@ def _crop(text: str) -> int:
     return side
 
 
-def _print_json(figures: dict[str, float]) -> None:
+def _print_json(figures: Mapping[str, float]) -> None:
     print(json.dumps(figures), flush=True)
 
 
-def _print_text(figures: dict[str, float]) -> None:
+def _print_text(figures: Mapping[str, float]) -> None:
     print("  ".join(f"{name} {value:.5g}" for name, value in figures.items()), file=sys.stderr, flush=True)

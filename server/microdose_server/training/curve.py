@@ -1,22 +1,32 @@
-"""The training curve: means over a window of steps, one CSV line each."""
+"""The training curve: means over a window of steps, one CSV line each, and the same for TensorBoard."""
 
 import csv
 from pathlib import Path
 
 import numpy as np
+from torch.utils.tensorboard import SummaryWriter
 
 from microdose_server.training.loop import StepReport
 
+BOARD = "tensorboard"
+"""The folder beside the CSV file that ``tensorboard --logdir`` shows."""
+
 
 class Curve:
-    """Append the mean of every ``window`` reports to a CSV file whose columns are StepReport's fields."""
+    """Append the mean of every ``window`` reports to a CSV file whose columns are StepReport's fields.
+
+    A file that an earlier version began keeps its columns.
+    """
 
     def __init__(self, path: Path, window: int = 50) -> None:
         self._path = path
         self._window = window
         self._reports: list[StepReport] = []
+        self._board = SummaryWriter(path.parent / BOARD)
         if not path.exists():
             self._append(list(StepReport._fields))
+        with path.open(newline="") as file:
+            self._columns = next(csv.reader(file))
 
     def add(self, report: StepReport) -> StepReport | None:
         """Take one report; return the window's mean when it is full."""
@@ -25,8 +35,21 @@ class Curve:
             return None
         mean = StepReport(*np.mean(np.array(self._reports), axis=0).tolist())._replace(step=report.step)
         self._reports.clear()
-        self._append([str(mean.step), *(f"{value:.6g}" for value in mean[1:])])
+        figures = mean._asdict()
+        self._append([str(mean.step) if name == "step" else f"{figures[name]:.6g}" for name in self._columns])
+        self.show("training", figures, mean.step)
         return mean
+
+    def show(self, kind: str, figures: dict[str, float], step: int) -> None:
+        """Put figures on the board, as charts ``kind/name``."""
+        for name, value in figures.items():
+            if name != "step":
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+        self._board.flush()
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._board.close()
 
     def _append(self, row: list[str]) -> None:
         with self._path.open("a", newline="") as file:

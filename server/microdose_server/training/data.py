@@ -1,7 +1,7 @@
-"""Random crops of a folder of photographs, held in memory as 8-bit arrays."""
+"""Random crops of photographs, 8-bit arrays in memory."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,41 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from microdose.errors import BadPicture, BadUpload
-
 Pixels = NDArray[np.uint8]
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif"}
-
-
-def load_photos(folder: Path, least_side: int) -> list[Pixels]:
-    """Every picture of the folder as [H, W, 3], in the order of their names.
-
-    Raises:
-        BadUpload: there is none, or one has a side shorter than ``least_side``.
-        BadPicture: a file cannot be read.
-    """
-    paths = (
-        sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-        if folder.is_dir()
-        else []
-    )
-    if not paths:
-        raise BadUpload(f"{folder} holds no picture; give a folder of {', '.join(sorted(SUFFIXES))} files")
-    photos = [_read(path) for path in paths]
-    for path, photo in zip(paths, photos, strict=True):
-        if min(photo.shape[:2]) < least_side:
-            raise BadUpload(
-                f"{path} is {photo.shape[1]}x{photo.shape[0]}; training needs {least_side} pixels a side"
-            )
-    return photos
-
-
-def _read(path: Path) -> Pixels:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BadPicture(f"{path} cannot be read ({error}); repair it or take it out of the folder") from None
 
 
 def split_held_out(photos: Sequence[Pixels], held_out: int) -> tuple[list[Pixels], list[Pixels]]:
@@ -53,26 +19,63 @@ def split_held_out(photos: Sequence[Pixels], held_out: int) -> tuple[list[Pixels
     return [p for i, p in enumerate(photos) if i not in kept], [photos[i] for i in sorted(kept)]
 
 
+class Window(NamedTuple):
+    """A square of a photograph, and whether it is mirrored."""
+
+    photo: int
+    top: int
+    left: int
+    side: int
+    mirrored: bool
+
+
+def areas(photos: Sequence[Pixels]) -> NDArray[np.float64]:
+    """Each photograph's share of all pixels."""
+    pixels = np.array([photo.shape[0] * photo.shape[1] for photo in photos], dtype=np.float64)
+    share: NDArray[np.float64] = pixels / pixels.sum()
+    return share
+
+
 def crops(photos: Sequence[Pixels], batch: int, crop: int, rng: np.random.Generator) -> Iterator[Tensor]:
-    """Endless batches [batch, 3, crop, crop] in 0..1.
+    """Endless batches [batch, 3, crop, crop] in 0..1."""
+    share = areas(photos)
+    while True:
+        yield cut(photos, draw(photos, share, batch, crop, rng), crop)
+
+
+def draw(
+    photos: Sequence[Pixels],
+    share: NDArray[np.float64],
+    batch: int,
+    crop: int,
+    rng: np.random.Generator,
+) -> list[Window]:
+    """What a batch shows: nothing else takes numbers from ``rng``.
 
     Photographs are drawn by area. Each crop covers 1 to 2 times its size and is scaled down to it, which
     HiFiC does to shed the artefacts of the source's own compression; half of them are mirrored.
     """
-    areas = np.array([photo.shape[0] * photo.shape[1] for photo in photos], dtype=np.float64)
-    share = areas / areas.sum()
-    while True:
-        chosen = rng.choice(len(photos), size=batch, p=share)
-        pictures = np.stack([_one_crop(photos[index], crop, rng) for index in chosen])
-        yield torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().float().div_(255.0)
+    chosen = rng.choice(len(photos), size=batch, p=share)
+    return [_window(int(index), photos[index].shape[:2], crop, rng) for index in chosen]
 
 
-def _one_crop(photo: Pixels, crop: int, rng: np.random.Generator) -> Pixels:
-    height, width = photo.shape[:2]
+def cut(photos: Sequence[Pixels], windows: Sequence[Window], crop: int) -> Tensor:
+    """The windows as [N, 3, crop, crop] in 0..1."""
+    pictures = np.stack([_one_crop(photos[window.photo], window, crop) for window in windows])
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().float().div_(255.0)
+
+
+def _window(photo: int, size: Sequence[int], crop: int, rng: np.random.Generator) -> Window:
+    height, width = size
     side = min(height, width, round(crop * rng.uniform(1.0, 2.0)))
     top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
+    return Window(photo, int(top), int(left), side, bool(rng.random() < 0.5))
+
+
+def _one_crop(photo: Pixels, window: Window, crop: int) -> Pixels:
+    _, top, left, side, mirrored = window
     piece = photo[top : top + side, left : left + side]
     if side != crop:
         resized = Image.fromarray(piece).resize((crop, crop), Image.Resampling.BICUBIC, reducing_gap=2.0)
         piece = np.asarray(resized)
-    return piece[:, ::-1] if rng.random() < 0.5 else piece
+    return piece[:, ::-1] if mirrored else piece

@@ -1,23 +1,29 @@
-"""The training loop of stage 1: batches in, checkpoints and a curve out."""
+"""The training loop of both stages: batches in, checkpoints and a curve out."""
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from microdose.errors import Diverged
+from microdose.errors import Diverged, UnsupportedVersion
 from microdose_server.codec.teacher import Teacher
+from microdose_server.training.batches import Batches
 from microdose_server.training.checkpoint import RunState, save_state
-from microdose_server.training.data import Pixels, crops
+from microdose_server.training.data import Pixels
 from microdose_server.training.lpips import LPIPS
-from microdose_server.training.objective import StageOneLoss, stage_one_loss
+from microdose_server.training.noise import noise_state, restore_noise, seed_noise
+from microdose_server.training.objective import TeacherLoss, stage_one_loss
+from microdose_server.training.peers import ALONE, Peers
+from microdose_server.training.precision import as_the_device_likes, placed
 from microdose_server.training.recipe import Recipe
+
+BETAS = (0.9, 0.99)
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,9 @@ class Budget:
 
 
 class StepReport(NamedTuple):
-    """One line of the curve. ``psnr`` in dB over the batch, ``loss`` in the recipe's units."""
+    """One line of the curve. ``psnr`` in dB over the batch, ``loss`` in the recipe's units; stage 1 has no
+    ``adversarial`` and ``discriminator`` loss. ``waiting`` is the share of the step's time without a batch.
+    """
 
     step: int
     seconds: float
@@ -47,6 +55,9 @@ class StepReport(NamedTuple):
     psnr: float
     lpips: float
     learning_rate: float
+    adversarial: float = 0.0
+    discriminator: float = 0.0
+    waiting: float = 0.0
 
 
 def must_be_finite(what: str, value: Tensor, step: int) -> None:
@@ -56,36 +67,62 @@ def must_be_finite(what: str, value: Tensor, step: int) -> None:
 
 
 class Run:
-    """A teacher in training: model, average weights, optimiser and random state."""
+    """Stage 1 of a teacher in training: model, average weights, optimiser and random state.
 
-    def __init__(self, teacher: Teacher, recipe: Recipe, device: str, seed: int = 0) -> None:
-        self.teacher = teacher.to(device)
+    A later stage is a kind of it that learns from another loss, and has more to save.
+    """
+
+    stage = 1
+
+    def __init__(
+        self, teacher: Teacher, recipe: Recipe, device: str, seed: int = 0, peers: Peers = ALONE
+    ) -> None:
+        for part in recipe.frozen:
+            teacher.get_submodule(part).requires_grad_(False)
+        self.teacher = placed(teacher, device)
         self.recipe = recipe
         self.device = device
+        self.peers = peers
+        peers.agree(teacher.state_dict().values())
         self.ema = {name: value.detach().clone() for name, value in teacher.state_dict().items()}
-        trainable = [parameter for parameter in teacher.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.Adam(trainable, lr=recipe.learning_rate, betas=(0.9, 0.99))
+        self.trained = [parameter for parameter in teacher.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.Adam(self.trained, lr=recipe.learning_rate, betas=BETAS)
         self.rng = np.random.default_rng(seed)
-        torch.manual_seed(seed)
+        seed_noise(seed, peers)
         self.step = 0
         self.seconds = 0.0
 
-    def advance(self, x: Tensor, lpips: LPIPS, progress: float) -> StageOneLoss:
-        """One optimiser step on the batch x [N, 3, H, W] in 0..1."""
+    def learn(self, batches: Iterator[Tensor], lpips: LPIPS, progress: float) -> TeacherLoss:
+        """One step of the run, on as many batches as its stage needs."""
+        return self.advance(next(batches), lpips, progress)
+
+    def loss(self, x: Tensor, lpips: LPIPS, progress: float) -> TeacherLoss:
+        """What the teacher learns from."""
+        return stage_one_loss(self.teacher, lpips, x, self.recipe, progress, self.peers)
+
+    def advance(self, x: Tensor, lpips: LPIPS, progress: float) -> TeacherLoss:
+        """One optimiser step of the teacher on the batch x [N, 3, H, W] in 0..1."""
+        result = self.loss(as_the_device_likes(x, self.device), lpips, progress)
         rate = self.recipe.learning_rate_at(progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        result = stage_one_loss(self.teacher, lpips, x.to(self.device), self.recipe, progress)
-        must_be_finite("loss", result.loss, self.step)
-        self.optimizer.zero_grad(set_to_none=True)
-        result.loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.teacher.parameters(), self.recipe.clip_norm)
-        # A finite loss may have a gradient that is not: found now, it reaches neither weights nor checkpoint.
-        must_be_finite("gradient", norm, self.step)
-        self.optimizer.step()
+        self.descend(result.loss, self.trained, self.optimizer, rate)
         self.step += 1
         self._average()
         return result
+
+    def descend(
+        self, loss: Tensor, trained: list[nn.Parameter], optimizer: torch.optim.Optimizer, rate: float
+    ) -> None:
+        """Move the trained weights down the gradient of the loss, the mean over all processes."""
+        must_be_finite("loss", loss, self.step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.peers.average_gradients(trained)
+        norm = torch.nn.utils.clip_grad_norm_(trained, self.recipe.clip_norm)
+        # A finite loss may have a gradient that is not: found now, it reaches neither weights nor checkpoint.
+        must_be_finite("gradient", norm, self.step)
+        optimizer.step()
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -96,7 +133,7 @@ class Run:
                 self.ema[name].lerp_(value, 1.0 - decay)
 
     def state(self) -> RunState:
-        """A snapshot for ``save_state``."""
+        """A snapshot for ``save_state``; every process of the run has to take it."""
         return RunState(
             self.teacher.preset.name,
             self.teacher.state_dict(),
@@ -106,17 +143,25 @@ class Run:
             self.seconds,
             torch.get_rng_state(),
             self.rng.bit_generator.state,  # type: ignore[arg-type]
+            self.stage,
+            noise_rng=self.peers.gather(noise_state(self.device)),
+            device=torch.device(self.device).type,
         )
 
     def restore(self, state: RunState) -> None:
-        """Go on exactly where ``state`` was taken."""
+        """Go on exactly where ``state`` was taken. Raises UnsupportedVersion if other weights learnt then."""
         self.teacher.load_state_dict(state.model)
         for name, value in state.ema.items():
             self.ema[name].copy_(value)
-        self.optimizer.load_state_dict(state.optimizer)
+        try:
+            self.optimizer.load_state_dict(state.optimizer)
+        except ValueError:
+            raise UnsupportedVersion(
+                "the checkpoint's run trained other parts of the teacher; resume it with the options it had"
+            ) from None
         self.step, self.seconds = state.step, state.seconds
-        torch.set_rng_state(state.torch_rng)
         self.rng.bit_generator.state = state.data_rng
+        restore_noise(state, self.device, self.peers)
 
 
 def train(
@@ -129,23 +174,41 @@ def train(
     save_every_s: float = 300.0,
 ) -> None:
     """Train until the budget is spent; save now and then and at the end; report every step."""
-    batches = crops(photos, run.recipe.batch, run.recipe.crop, run.rng)
     started, before = time.monotonic(), run.seconds
-    saved = started
-    while (progress := budget.progress(run.step, run.seconds)) < 1.0:
-        result = run.advance(next(batches), lpips, progress)
-        now = time.monotonic()
-        run.seconds = before + now - started
-        report(_report(run, result, progress))
-        if now - saved > save_every_s:
-            save_state(run.state(), checkpoint)
-            saved = now
-    save_state(run.state(), checkpoint)
+    saved = run.seconds
+    with Batches(photos, run.recipe.batch, run.recipe.crop, run.rng, run.peers) as batches:
+        while (progress := budget.progress(run.step, run.seconds)) < 1.0:
+            last = run.seconds
+            result = run.learn(batches, lpips, progress)
+            # The mean clock: all processes have to end and save at the same step.
+            run.seconds = run.peers.mean(before + time.monotonic() - started)
+            waiting = batches.waited() / max(run.seconds - last, 1e-9)
+            report(_report(run, result, progress, waiting))
+            if run.seconds - saved > save_every_s:
+                _save(run, checkpoint)
+                saved = run.seconds
+    _save(run, checkpoint)
 
 
-def _report(run: Run, result: StageOneLoss, progress: float) -> StepReport:
-    psnr = -10.0 * math.log10(max(result.mse, 1e-10))
-    rate = run.recipe.learning_rate_at(progress)
+def _save(run: Run, checkpoint: Path) -> None:
+    state = run.state()
+    if run.peers.first:
+        save_state(state, checkpoint)
+
+
+def _report(run: Run, result: TeacherLoss, progress: float, waiting: float) -> StepReport:
+    figures = [result.loss.item(), *result[1:], waiting]
+    loss, bpp, mse, lpips, adversarial, discriminator, waiting = run.peers.means(figures)
     return StepReport(
-        run.step, run.seconds, progress, result.loss.item(), result.bpp, psnr, result.lpips, rate
+        run.step,
+        run.seconds,
+        progress,
+        loss,
+        bpp,
+        -10.0 * math.log10(max(mse, 1e-10)),
+        lpips,
+        run.recipe.learning_rate_at(progress),
+        adversarial,
+        discriminator,
+        waiting,
     )

@@ -16,6 +16,12 @@ def pack(checkpoint: Path, preset: str, folder: Path, meta: dict[str, object]) -
     """
     state = load_state(checkpoint, preset)
     digest = save_teacher(preset, state.ema, folder)
-    told = {"preset": preset, "steps": state.step, "training_seconds": round(state.seconds), **meta}
+    told = {
+        "preset": preset,
+        "stage": state.stage,
+        "steps": state.step,
+        "training_seconds": round(state.seconds),
+        **meta,
+    }
     (folder / META).write_text(json.dumps({**told, "digest": digest}, indent=2) + "\n")
     return digest

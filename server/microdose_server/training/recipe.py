@@ -1,4 +1,4 @@
-"""HiFiC's stage 1 as data: what is minimised, to what rate, and how weights move over the run.
+"""HiFiC's two stages as data: what is minimised, to what rate, and how weights move over the run.
 
 The numbers are the paper's (Mentzer et al. 2020, section 4 and appendix A). Two ports of it disagree with the
 paper on the schedule: the rate weight is *halved*, not doubled, while the target rate is still relaxed, so
@@ -7,6 +7,9 @@ that the codec learns to see before it learns to save.
 
 import math
 from dataclasses import dataclass
+
+ENCODER = ("g_a", "hyperprior")
+"""The parts of a teacher that decide which bits are sent."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Recipe:
     ema_decay: float = 0.998
     batch: int = 8
     crop: int = 128
+    frozen: tuple[str, ...] = ()
+    """Parts of the teacher that keep their weights."""
 
     def target_at(self, progress: float) -> float:
         """Target rate in bpp after this fraction of the run."""
@@ -47,7 +52,8 @@ class Recipe:
         """Weight of the rate term for a batch that costs ``bpp``."""
         weight = self.lmbda_above if bpp > self.target_at(progress) else self.lmbda_below
         relaxed = 0.5 if progress < self.relaxed_until else 1.0
-        return weight * relaxed * min(1.0, progress / self.rate_from_zero_until)
+        rising = progress < self.rate_from_zero_until
+        return weight * relaxed * (progress / self.rate_from_zero_until if rising else 1.0)
 
     def learning_rate_at(self, progress: float) -> float:
         """Linear warm-up, a plateau, then half a cosine down to the least rate."""
@@ -56,3 +62,24 @@ class Recipe:
         fall = max(0.0, (progress - self.constant_until) / (1.0 - self.constant_until))
         cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, fall)))
         return self.least_learning_rate + (self.learning_rate - self.least_learning_rate) * cosine
+
+
+@dataclass(frozen=True)
+class StageTwo(Recipe):
+    """Stage 2: stage 1's loss from start to end, plus beta * (-log D), from the weights that stage 1 left.
+
+    With ``frozen=ENCODER`` only the generator learns and the bits stay what they are, as in MS-ILLM (Muckley
+    et al. 2023), which then needs a tenth of HiFiC's steps.
+    """
+
+    beta: float = 0.15
+    discriminator_learning_rate: float = 1e-4
+    relaxed_until: float = 0.0
+    rate_from_zero_until: float = 0.0
+    perceptual_from: float = 0.0
+    perceptual_crops: int = 8
+    learning_rate: float = 1e-4
+
+    def discriminator_learning_rate_at(self, progress: float) -> float:
+        """The discriminator's rate moves as the generator's does."""
+        return self.discriminator_learning_rate * self.learning_rate_at(progress) / self.learning_rate

@@ -43,3 +43,17 @@ def test_a_failed_save_leaves_the_last_checkpoint(tmp_path: Path, state: RunStat
     with pytest.raises(Exception, match=r"pickle|lambda"):
         save_state(state, path)
     assert path.read_bytes() == kept
+
+
+def test_another_stage_is_refused(tmp_path: Path, state: RunState) -> None:
+    save_state(state, tmp_path / "run.pt")
+    assert load_state(tmp_path / "run.pt", "tiny", 1).stage == 1
+    with pytest.raises(UnsupportedVersion, match=r"of stage 1; .* stage 2 in another folder with --from"):
+        load_state(tmp_path / "run.pt", "tiny", 2)
+
+
+def test_the_first_format_is_still_read(tmp_path: Path, state: RunState) -> None:
+    first = ("preset", "model", "ema", "optimizer", "step", "seconds", "torch_rng", "data_rng")
+    torch.save({name: getattr(state, name) for name in first}, tmp_path / "run.pt")
+    loaded = load_state(tmp_path / "run.pt", "tiny", 1)
+    assert (loaded.step, loaded.stage, loaded.discriminator, loaded.noise_rng) == (7, 1, {}, [])

@@ -22,10 +22,11 @@ def test_leaves_a_teacher_its_checkpoint_and_its_curve(trained: Path) -> None:
         "curve.csv",
         "meta.json",
         "teacher.safetensors",
+        "tensorboard",
     }
     meta, state = load_meta(trained), load_state(trained / "checkpoint.pt", "tiny")
     assert (meta["preset"], meta["steps"], meta["photos"]) == ("tiny", 6, 4)
-    assert meta["recipe"] == {**vars(Recipe()), "batch": 2, "crop": 64}
+    assert meta["recipe"] == {**vars(Recipe()), "batch": 2, "crop": 64, "frozen": []}
     teacher = load_teacher(folder=trained)
     assert teacher.preset == PRESETS["tiny"]
     for name, value in teacher.g_a.named_parameters():
@@ -82,3 +83,47 @@ def test_every_thousand_steps_held_out_pictures_are_shown(
     assert set(json.loads(capsys.readouterr().out)) == {"bpp", "psnr", "lpips"}
     assert (tmp_path / "preview.png").is_file()
     assert load_meta(tmp_path)["photos"] == 3
+
+
+@pytest.mark.parametrize("source", ["", "checkpoint.pt"])
+def test_stage_two_starts_from_stage_one_and_resumes(
+    trained: Path, photo_folder: Path, tmp_path: Path, source: str
+) -> None:
+    options = ("--preset", "tiny", "--stage", "2", "--frozen-encoder")
+    assert train(photo_folder, tmp_path, *options, "--from", str(trained / source), "--steps", "1") == 0
+    assert train(photo_folder, tmp_path, *options, "--resume", "--steps", "2") == 0
+    assert load_state(tmp_path / "checkpoint.pt", "tiny", 2).step == 2
+    meta = load_meta(tmp_path)
+    assert (meta["stage"], meta["steps"]) == (2, 2)
+    before, after = load_teacher(folder=trained), load_teacher(folder=tmp_path)
+    for name, value in after.g_a.named_parameters():
+        assert torch.equal(value, before.g_a.get_parameter(name))
+
+
+def test_stage_two_needs_a_start(
+    trained: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--preset", "tiny", "--stage", "2", "--steps", "9")
+    assert train(photo_folder, tmp_path, *options) == 1
+    assert "--from" in capsys.readouterr().err
+    assert train(photo_folder, trained, *options, "--resume") == 1
+    assert "is a checkpoint of stage 1" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_missing_gpu_is_said(
+    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(photo_folder, tmp_path, "--steps", "1", "--device", "cuda") == 1
+    assert "no GPU" in capsys.readouterr().err
+
+
+def test_nothing_is_drawn_between_a_checkpoint_and_the_next_step(
+    trained: Path, photo_folder: Path, tmp_path: Path
+) -> None:
+    """A run that is over takes no step: its random state has to stay where it was."""
+    out = shutil.copytree(trained, tmp_path / "run")
+    assert train(photo_folder, out, "--preset", "tiny", "--steps", "6", "--resume") == 0
+    before, after = (load_state(folder / "checkpoint.pt", "tiny") for folder in (trained, out))
+    assert torch.equal(before.torch_rng, after.torch_rng)
+    assert before.data_rng == after.data_rng

@@ -2,8 +2,9 @@ import csv
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from microdose_server.training.curve import Curve
+from microdose_server.training.curve import BOARD, Curve
 from microdose_server.training.loop import StepReport
 
 
@@ -33,3 +34,23 @@ def test_a_resumed_run_appends(tmp_path: Path) -> None:
         for step in (start, start + 1):
             curve.add(report(step))
     assert [row["step"] for row in rows(path)] == ["2", "4"]
+
+
+def test_a_curve_of_an_earlier_version_keeps_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "curve.csv"
+    path.write_text("step,loss\n50,0.5\n")
+    Curve(path, window=1).add(report(51))
+    assert path.read_text().splitlines()[-1] == f"51,{1 / 51:.6g}"
+
+
+def test_tensorboard_shows_the_same(tmp_path: Path) -> None:
+    curve = Curve(tmp_path / "curve.csv", window=2)
+    for step in range(1, 5):
+        curve.add(report(step))
+    curve.show("held-out", {"psnr": 31.5}, 4)
+    curve.close()
+    board = EventAccumulator(str(tmp_path / BOARD)).Reload()
+    assert [event.step for event in board.Scalars("training/loss")] == [2, 4]
+    assert board.Scalars("training/loss")[0].value == pytest.approx(0.75)
+    assert board.Scalars("held-out/psnr")[0].value == 31.5
+    assert "training/step" not in board.Tags()["scalars"]

@@ -1,5 +1,4 @@
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,46 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microdose.errors import BadPicture, BadUpload
-from microdose_server.training.data import Pixels, crops, load_photos, split_held_out
-from tests.photos import encode
+from microdose_server.training.data import Pixels, crops, split_held_out
 
 
 def batches(photos: list[Pixels], seed: int, count: int = 3) -> torch.Tensor:
     return torch.cat(list(islice(crops(photos, 4, 32, np.random.default_rng(seed)), count)))
-
-
-def test_reads_a_folder_in_the_order_of_names(photo_folder: Path) -> None:
-    photos = load_photos(photo_folder, 200)
-    assert [photo.shape for photo in photos] == [(200, 240, 3), (200, 320, 3)] * 2
-    assert {photo.dtype for photo in photos} == {np.dtype(np.uint8)}
-
-
-def test_reads_grey_and_transparent_pictures_as_colours(tmp_path: Path, photographs: list[Pixels]) -> None:
-    (tmp_path / "grey.png").write_bytes(encode(photographs[0][:40, :40, 0]))
-    (tmp_path / "clear.webp").write_bytes(
-        encode(np.dstack([photographs[0][:40, :40], np.full((40, 40), 9, "u1")]), "WEBP")
-    )
-    (tmp_path / "notes.txt").write_text("not a picture, and not taken for one")
-    assert [photo.shape for photo in load_photos(tmp_path, 40)] == [(40, 40, 3)] * 2
-
-
-def test_refuses_folders_without_pictures(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(BadUpload, match="holds no picture"):
-            load_photos(folder, 16)
-
-
-def test_refuses_pictures_that_are_too_small(photo_folder: Path) -> None:
-    with pytest.raises(BadUpload, match=r"00\.png is 240x200; training needs 201"):
-        load_photos(photo_folder, 201)
-
-
-@pytest.mark.parametrize("kept", [0, 20, 1000])
-def test_a_broken_file_is_named(tmp_path: Path, photographs: list[Pixels], kept: int) -> None:
-    (tmp_path / "torn.png").write_bytes(encode(photographs[0][:64, :64])[:kept])
-    with pytest.raises(BadPicture, match=r"torn\.png"):
-        load_photos(tmp_path, 16)
 
 
 def test_crops_follow_the_generator_alone(photographs: list[Pixels]) -> None:

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,12 @@ import torch
 from microdose.errors import Diverged
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
+from microdose_server.training.adversarial import AdversarialRun
 from microdose_server.training.checkpoint import load_state
 from microdose_server.training.data import Pixels
 from microdose_server.training.loop import Budget, Run, StepReport, must_be_finite, train
 from microdose_server.training.lpips import LPIPS
-from microdose_server.training.recipe import Recipe
+from microdose_server.training.recipe import Recipe, StageTwo
 
 RECIPE = Recipe(batch=2, crop=64)
 
@@ -26,20 +28,43 @@ def fresh(recipe: Recipe = RECIPE) -> Run:
     return Run(Teacher(PRESETS["tiny"]), recipe, "cpu")
 
 
+def fresh_adversary() -> AdversarialRun:
+    torch.manual_seed(7)
+    return AdversarialRun(Teacher(PRESETS["tiny"]), StageTwo(batch=2, crop=64), "cpu")
+
+
 def nothing(_: StepReport) -> None:
     """Tell nobody."""
 
 
-def assert_equal_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
-    assert set(first) == set(second)
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
+def untimed(report: StepReport) -> StepReport:
+    return report._replace(seconds=0.0, waiting=0.0)
 
 
+def assert_equal(first: object, second: object, place: str = "") -> None:
+    """Every number of two nested structures, bit by bit."""
+    assert type(first) is type(second), place
+    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+        assert torch.equal(first, second), place
+    elif isinstance(first, dict) and isinstance(second, dict):
+        assert first.keys() == second.keys(), place
+        for key, value in first.items():
+            assert_equal(value, second[key], f"{place}/{key}")
+    elif isinstance(first, list) and isinstance(second, list):
+        assert_equal(dict(enumerate(first)), dict(enumerate(second)), place)
+    else:
+        assert first == second, place
+
+
+@pytest.mark.parametrize(("start", "stage"), [(fresh, 1), (fresh_adversary, 2)])
 def test_ten_steps_a_kill_and_ten_more_are_twenty(
-    tmp_path: Path, photographs: list[Pixels], lpips: LPIPS
+    tmp_path: Path,
+    photographs: list[Pixels],
+    lpips: LPIPS,
+    start: Callable[[], Run],
+    stage: int,
 ) -> None:
-    straight, reports = fresh(), list[StepReport]()
+    straight, reports = start(), list[StepReport]()
     train(straight, photographs, lpips, Budget(steps=20), tmp_path / "straight.pt", reports.append)
 
     def kill(report: StepReport) -> None:
@@ -48,21 +73,19 @@ def test_ten_steps_a_kill_and_ten_more_are_twenty(
 
     path = tmp_path / "killed.pt"
     with pytest.raises(Killed):
-        train(fresh(), photographs, lpips, Budget(steps=20), path, kill, save_every_s=-1.0)
-    state = load_state(path, "tiny")
+        train(start(), photographs, lpips, Budget(steps=20), path, kill, save_every_s=-1.0)
+    state = load_state(path, "tiny", stage)
     assert state.step == 10
-    resumed, later = fresh(), list[StepReport]()
+    resumed, later = start(), list[StepReport]()
     resumed.restore(state)
     train(resumed, photographs, lpips, Budget(steps=20), path, later.append)
-    assert [report._replace(seconds=0.0) for report in later] == [
-        report._replace(seconds=0.0) for report in reports[10:]
-    ]
-    assert_equal_weights(resumed.teacher.state_dict(), straight.teacher.state_dict())
-    assert_equal_weights(resumed.ema, straight.ema)
-    final = load_state(path, "tiny")
+    assert [untimed(report) for report in later] == [untimed(report) for report in reports[10:]]
+    final, expected = load_state(path, "tiny", stage), load_state(tmp_path / "straight.pt", "tiny", stage)
     assert final.step == 20
     assert final.seconds == pytest.approx(resumed.seconds)
-    assert_equal_weights(final.ema, straight.ema)
+    final.seconds = expected.seconds
+    assert_equal(vars(final), vars(expected))
+    assert_equal(resumed.ema, straight.ema)
 
 
 def test_training_lowers_the_loss(tmp_path: Path, photographs: list[Pixels], lpips: LPIPS) -> None:

@@ -1,14 +1,17 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 
+from microdose_server.codec.discriminator import Discriminator
 from microdose_server.codec.encode import to_tensor
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
 from microdose_server.training.data import Pixels
 from microdose_server.training.lpips import LPIPS
-from microdose_server.training.objective import stage_one_loss
-from microdose_server.training.recipe import Recipe
+from microdose_server.training.objective import discriminator_loss, stage_one_loss, stage_two_loss
+from microdose_server.training.recipe import Recipe, StageTwo
 
 
 @pytest.fixture
@@ -58,3 +61,35 @@ def test_lpips_sees_only_some_crops(tiny_teacher: Teacher, lpips: LPIPS, x: torc
     with torch.no_grad():
         first = float(lpips(tiny_teacher(x[:1]).x_hat, x[:1]))
     assert some.lpips == pytest.approx(first, rel=1e-3)
+
+
+@pytest.fixture
+def critic(tiny_teacher: Teacher) -> Discriminator:
+    torch.manual_seed(0)
+    return Discriminator(tiny_teacher.preset.latent_channels)
+
+
+def test_stage_two_adds_what_the_critic_says(
+    tiny_teacher: Teacher, critic: Discriminator, lpips: LPIPS, x: torch.Tensor
+) -> None:
+    recipe = StageTwo(beta=0.5)
+    torch.manual_seed(1)
+    first = stage_one_loss(tiny_teacher, lpips, x, recipe, 0.5)
+    torch.manual_seed(1)
+    second = stage_two_loss(tiny_teacher, critic, lpips, x, recipe, 0.5)
+    assert second.adversarial > 0.0
+    assert second.loss.item() == pytest.approx(first.loss.item() + 0.5 * second.adversarial)
+    assert second._replace(loss=first.loss, adversarial=0.0) == first
+
+
+def test_who_guesses_loses_two_log_two(critic: Discriminator, tiny_teacher: Teacher, x: torch.Tensor) -> None:
+    output = tiny_teacher(x)
+    critic.judge.register_forward_hook(lambda *call: call[-1] * 0.0)
+    loss = discriminator_loss(critic, x, output)
+    assert loss.item() == pytest.approx(2 * math.log(2))
+
+
+def test_who_knows_does_not(critic: Discriminator, tiny_teacher: Teacher, x: torch.Tensor) -> None:
+    sign = torch.cat([torch.ones(len(x), 1, 1, 1), -torch.ones(len(x), 1, 1, 1)])
+    critic.judge.register_forward_hook(lambda *call: sign * 20.0)
+    assert discriminator_loss(critic, x, tiny_teacher(x)).item() == pytest.approx(0.0, abs=1e-6)

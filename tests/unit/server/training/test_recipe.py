@@ -1,6 +1,6 @@
 import pytest
 
-from microdose_server.training.recipe import Recipe
+from microdose_server.training.recipe import Recipe, StageTwo
 
 RECIPE = Recipe()
 
@@ -44,3 +44,18 @@ def test_the_learning_rate_warms_up_stays_and_falls() -> None:
     assert rates[5] == pytest.approx(RECIPE.learning_rate / 2)
     assert rates[-1] == pytest.approx(RECIPE.least_learning_rate)
     assert rates[500:] == sorted(rates[500:], reverse=True)
+
+
+def test_stage_two_has_everything_from_its_first_step() -> None:
+    recipe = StageTwo()
+    assert recipe.beta == 0.15
+    assert recipe.target_at(0.0) == recipe.target_bpp
+    assert recipe.rate_weight_at(0.0, 1.0) == recipe.lmbda_above
+    assert recipe.perceptual_from == 0.0
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.005, 0.3, 0.8, 1.0])
+def test_both_opponents_learn_at_the_same_pace(progress: float) -> None:
+    recipe = StageTwo(learning_rate=1e-4, discriminator_learning_rate=4e-4)
+    rate = recipe.learning_rate_at(progress)
+    assert recipe.discriminator_learning_rate_at(progress) == pytest.approx(4 * rate)

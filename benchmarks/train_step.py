@@ -1,0 +1,241 @@
+"""How long a training step takes, against what this machine could do at best.
+
+    batch --g_a--> y --hyperprior--> y_hat --g_s--> x_hat --MSE, LPIPS, rate--> gradients --Adam--> weights
+    MACs of a step = 3 x those of the forward pass: each layer once forward, once per gradient
+    roofline fraction = (MACs / step time) / (MACs / time of a large matrix product on the same threads)
+
+Each layer has two gradients, of its input and of its weights; LPIPS learns nothing, but sees two pictures.
+Norms, the optimiser and the averages are not counted as work but take their time. On a GPU, products and
+teacher are in bfloat16.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from microdose.errors import MicrodoseError
+from microdose_client.progress import Step, reporter
+from microdose_server.codec.presets import PRESETS
+from microdose_server.codec.teacher import Teacher
+from microdose_server.evaluate.machine import machine
+from microdose_server.training.adversarial import AdversarialRun
+from microdose_server.training.batches import Batches
+from microdose_server.training.loop import Run
+from microdose_server.training.lpips import LPIPS
+from microdose_server.training.peers import joined
+from microdose_server.training.photos import load_photos
+from microdose_server.training.precision import reconstruct
+from microdose_server.training.recipe import Recipe, StageTwo
+
+PROGRESS = 0.5
+"""Everything in a recipe is active half-way."""
+SIDE = {"cpu": 1536, "cuda": 8192}
+"""Of the matrices whose product gives the machine's rate: large enough to fill it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A preset's step: its time (the median), its work, and its share of the machine's rate."""
+
+    preset: str
+    stage: int
+    step_s: float
+    gmac: float
+    gmac_per_s: float
+    roofline_fraction: float
+    waiting: float
+    peak_gpu_gib: float | None
+
+
+def count_macs(network: nn.Module, call: Callable[[], object]) -> int:
+    """Multiply-accumulates of the convolutions that ``call`` runs in ``network``."""
+    total = 0
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        weight = layer.weight
+        assert isinstance(weight, Tensor)
+        # A transposed convolution spreads each input over its kernel; a plain one gathers each output.
+        places = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+        total += weight.numel() * places.shape[0] * places.shape[2] * places.shape[3]
+
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+    handles = [layer.register_forward_hook(count) for layer in layers]
+    try:
+        with torch.no_grad():
+            call()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return total
+
+
+def step_macs(run: Run, lpips: LPIPS, x: Tensor) -> int:
+    """Multiply-accumulates of one step of the run on batches like x."""
+    teacher = count_macs(run.teacher, lambda: reconstruct(run.teacher, x))
+    seen = x[: run.recipe.perceptual_crops]
+    # Of LPIPS: two pictures forward, and back to the input of one; its weights learn nothing.
+    total = 3 * teacher + 3 * count_macs(lpips, lambda: lpips.embed(seen))
+    if isinstance(run, AdversarialRun):
+        y_hat = torch.zeros(
+            len(x), run.teacher.preset.latent_channels, *(side // 16 for side in x.shape[2:]), device=x.device
+        )
+        critic = count_macs(run.discriminator, lambda: run.discriminator(x, y_hat))
+        # Its step: the teacher forward, two pictures judged. The teacher's: one judged, and back to it.
+        total += teacher + (6 + 2) * critic
+    return total
+
+
+def gemm_rate(device: str, rounds: int = 5) -> float:
+    """Multiply-accumulates per second of a large matrix product, the best of some."""
+    kind = torch.device(device).type
+    side, dtype = SIDE[kind], torch.bfloat16 if kind == "cuda" else torch.float32
+    matrix = torch.rand(side, side, device=device, dtype=dtype)
+    times = []
+    for _ in range(rounds + 1):
+        begin = perf_counter()
+        matrix @ matrix
+        settle(device)
+        times.append(perf_counter() - begin)
+    return float(side**3 / min(times[1:]))
+
+
+def settle(device: str) -> None:
+    """Wait until the device has done all that it was told."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize()
+
+
+def measure(preset: str, stage: int, args: argparse.Namespace, lpips: LPIPS, rate: float) -> Row:
+    """Some steps of a fresh teacher, the first of them not counted."""
+    device, shape = args.device, {"batch": args.batch, "crop": args.crop}
+    teacher = Teacher(PRESETS[preset])
+    run = (
+        Run(teacher, Recipe(**shape), device)
+        if stage == 1
+        else AdversarialRun(teacher, StageTwo(**shape), device)
+    )
+    photos = load_photos(args.photos, args.crop) if args.photos else [noise(args.crop)]
+    times, waits = [], 0.0
+    with Batches(photos, args.batch, args.crop, np.random.default_rng(0)) as batches:
+        work = step_macs(run, lpips, next(batches).to(device))
+        for number in range(args.steps + 1):
+            batches.waited()
+            begin = perf_counter()
+            run.learn(batches, lpips, PROGRESS)
+            settle(device)
+            if number:
+                times.append(perf_counter() - begin)
+                waits += batches.waited()
+    step_s = float(np.median(times))
+    return Row(
+        preset,
+        stage,
+        step_s,
+        work / 1e9,
+        work / step_s / 1e9,
+        work / step_s / rate,
+        waits / sum(times),
+        peak(device),
+    )
+
+
+def noise(crop: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A photograph of nothing: a step's time does not depend on what it sees."""
+    return np.random.default_rng(0).integers(0, 256, (3 * crop, 3 * crop, 3), dtype=np.uint8)
+
+
+def peak(device: str) -> float | None:
+    """GPU memory that was needed since the last call, in GiB; None on a CPU."""
+    if torch.device(device).type != "cuda":
+        return None
+    found = torch.cuda.max_memory_allocated() / 2**30
+    torch.cuda.reset_peak_memory_stats()
+    return found
+
+
+def figures(rows: Sequence[Row]) -> dict[str, Any]:
+    """What is quoted; stage 2's presets end in ``_stage2``."""
+    names = [row.preset + ("_stage2" if row.stage == 2 else "") for row in rows]
+    return {
+        figure: {name: getattr(row, figure) for name, row in zip(names, rows, strict=True)}
+        for figure in ("roofline_fraction", "step_s", "waiting")
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    """All rows, for people."""
+    lines = ["preset   stage     step, s       GMAC     GMAC/s  of roofline  waiting"]
+    for row in found["rows"]:
+        lines.append(
+            f"{row['preset']:9}{row['stage']:5}{row['step_s']:12.3f}{row['gmac']:11.1f}{row['gmac_per_s']:11.1f}"
+            f"{row['roofline_fraction']:13.2f}{row['waiting']:9.3f}"
+        )
+    return "\n".join([*lines, f"matrix product: {found['gemm_gmac_per_s']:.1f} GMAC/s"])
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(
+        description="Time training steps of the teacher's presets against the machine's rate of products.",
+        epilog="example: benchmarks/train_step.py --presets tiny small --json > train_step.json",
+    )
+    found.add_argument("--presets", nargs="+", choices=sorted(PRESETS), default=["tiny", "small", "medium"])
+    found.add_argument("--stages", nargs="+", type=int, choices=(1, 2), default=[1])
+    found.add_argument("--device", default="cpu")
+    found.add_argument("--threads", type=int, metavar="N", help="of torch on a CPU (default: its own choice)")
+    found.add_argument("--batch", type=int, default=Recipe.batch)
+    found.add_argument("--crop", type=int, default=Recipe.crop)
+    found.add_argument("--steps", type=int, default=5, help="timed steps of each (default: 5)")
+    found.add_argument("--photos", type=Path, metavar="FOLDER", help="real photographs (default: noise)")
+    found.add_argument("--json", action="store_true", help="print everything as JSON")
+    return found
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure everything."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    settings = [(preset, stage) for preset in args.presets for stage in args.stages]
+    with joined(args.device) as peers, reporter() as progress:
+        args.device = peers.device
+        rate, lpips, rows = gemm_rate(args.device), LPIPS().to(args.device), []
+        for n, (preset, stage) in enumerate(settings):
+            progress(Step("training", n, len(settings), f"{preset}, stage {stage}"))
+            rows.append(measure(preset, stage, args, lpips, rate))
+        progress(Step("training", len(settings), len(settings)))
+    return {
+        "figures": figures(rows),
+        "gemm_gmac_per_s": rate / 1e9,
+        "threads": torch.get_num_threads(),
+        "device": args.device,
+        "batch": args.batch,
+        "crop": args.crop,
+        "rows": [asdict(row) for row in rows],
+        "machine": machine(),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns 0, or 1 with one line on stderr."""
+    args = parser().parse_args(argv)
+    try:
+        found = run(args)
+    except MicrodoseError as error:
+        print(f"train_step.py: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(found, indent=2) if args.json else table(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Stage 2 in training: the teacher against a discriminator, in turns, each on a batch of its own."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from microdose_server.codec.discriminator import Discriminator
+from microdose_server.codec.teacher import Teacher
+from microdose_server.training.checkpoint import RunState
+from microdose_server.training.loop import BETAS, Run
+from microdose_server.training.lpips import LPIPS
+from microdose_server.training.objective import TeacherLoss, discriminator_loss, stage_two_loss
+from microdose_server.training.peers import ALONE, Peers
+from microdose_server.training.precision import as_the_device_likes, placed, reconstruct
+from microdose_server.training.recipe import StageTwo
+
+
+class AdversarialRun(Run):
+    """A run with a discriminator. The teacher comes from stage 1; from scratch the two never settle."""
+
+    stage = 2
+    recipe: StageTwo
+
+    def __init__(
+        self, teacher: Teacher, recipe: StageTwo, device: str, seed: int = 0, peers: Peers = ALONE
+    ) -> None:
+        super().__init__(teacher, recipe, device, seed, peers)
+        self.discriminator = placed(Discriminator(teacher.preset.latent_channels), device)
+        peers.agree(self.discriminator.state_dict().values())
+        self.critics = list(self.discriminator.parameters())
+        self.discriminator_optimizer = torch.optim.Adam(
+            self.critics, recipe.discriminator_learning_rate, BETAS
+        )
+
+    def learn(self, batches: Iterator[Tensor], lpips: LPIPS, progress: float) -> TeacherLoss:
+        """One step of the discriminator, then one of the teacher on another batch."""
+        told_apart = self.judge(next(batches), progress)
+        return super().learn(batches, lpips, progress)._replace(discriminator=told_apart)
+
+    def judge(self, x: Tensor, progress: float) -> float:
+        """One optimiser step of the discriminator on the batch x [N, 3, H, W] in 0..1; returns its loss."""
+        x = as_the_device_likes(x, self.device)
+        with torch.no_grad():
+            output = reconstruct(self.teacher, x)
+        self.discriminator.requires_grad_(True)
+        loss = discriminator_loss(self.discriminator, x, output)
+        rate = self.recipe.discriminator_learning_rate_at(progress)
+        self.descend(loss, self.critics, self.discriminator_optimizer, rate)
+        self.discriminator.requires_grad_(False)  # the teacher's step has no use for its gradients
+        return loss.item()
+
+    def loss(self, x: Tensor, lpips: LPIPS, progress: float) -> TeacherLoss:
+        """What the teacher learns from."""
+        return stage_two_loss(self.teacher, self.discriminator, lpips, x, self.recipe, progress, self.peers)
+
+    def state(self) -> RunState:
+        """A snapshot for ``save_state``; every process of the run has to take it."""
+        return replace(
+            super().state(),
+            discriminator=self.discriminator.state_dict(),
+            discriminator_optimizer=self.discriminator_optimizer.state_dict(),
+        )
+
+    def restore(self, state: RunState) -> None:
+        """Go on exactly where ``state`` was taken. Raises UnsupportedVersion if other weights learnt then."""
+        super().restore(state)
+        self.discriminator.load_state_dict(state.discriminator)
+        self.discriminator_optimizer.load_state_dict(state.discriminator_optimizer)

@@ -1,0 +1,36 @@
+"""How networks compute: in single precision on a CPU; on a GPU in bfloat16 with the channels last.
+
+Only the teacher's large convolutions are worth bfloat16. The entropy model, which counts bits and rounds,
+stays in single precision, and so do LPIPS and the discriminator, small beside a teacher worth a GPU.
+"""
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from microdose_server.codec.teacher import Teacher, TeacherOutput
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def placed(network: Network, device: str) -> Network:
+    """The network on the device, with its weights in the order that the device likes."""
+    if torch.device(device).type != "cuda":
+        return network.to(device)
+    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def as_the_device_likes(x: Tensor, device: str) -> Tensor:
+    """A batch [N, 3, H, W] on the device."""
+    if torch.device(device).type != "cuda":
+        return x.to(device)
+    return x.to(device, memory_format=torch.channels_last)
+
+
+def reconstruct(teacher: Teacher, x: Tensor) -> TeacherOutput:
+    """A teacher's forward pass on the batch x: in bfloat16 on a GPU, in x's own precision elsewhere."""
+    kind = x.device.type
+    with torch.autocast(kind, dtype=torch.bfloat16, enabled=kind == "cuda"):
+        output: TeacherOutput = teacher(x)
+    return output

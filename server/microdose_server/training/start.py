@@ -1,0 +1,32 @@
+"""The weights that a run begins with: those of a teacher that was trained before."""
+
+from pathlib import Path
+
+from microdose.errors import UnsupportedVersion
+from microdose_server.codec.presets import Preset
+from microdose_server.codec.shipped import load_teacher
+from microdose_server.codec.teacher import Teacher
+from microdose_server.training.checkpoint import load_state
+
+
+def teacher_from(source: Path, preset: Preset) -> Teacher:
+    """A teacher in training, with the average of a checkpoint file or the weights of a teacher's folder.
+
+    Raises:
+        NotFound: ``source`` is neither.
+        UnsupportedVersion: it is of another preset.
+    """
+    if source.is_dir():
+        return _trainable(load_teacher(folder=source), source, preset)
+    teacher = Teacher(preset)
+    teacher.load_state_dict(load_state(source, preset.name).ema)
+    return teacher
+
+
+def _trainable(teacher: Teacher, source: Path, preset: Preset) -> Teacher:
+    if teacher.preset != preset:
+        name = teacher.preset.name
+        raise UnsupportedVersion(f"{source} holds a teacher of preset {name!r}; use it with --preset {name}")
+    teacher.requires_grad_(True).train()
+    teacher.hyperprior.z_prior.quantiles.requires_grad_(False)
+    return teacher

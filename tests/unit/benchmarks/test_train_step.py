@@ -1,0 +1,65 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.train_step import Row, count_macs, figures, gemm_rate, main, parser
+from microdose_server.codec.presets import PRESETS
+from microdose_server.codec.teacher import Generator
+
+
+def row(preset: str, stage: int = 1) -> Row:
+    return Row(preset, stage, 0.5, 10.0, 20.0, 0.4, 0.01, None)
+
+
+def test_macs_of_a_plain_and_a_transposed_convolution() -> None:
+    plain = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+    assert count_macs(plain, lambda: plain(torch.rand(2, 3, 8, 8))) == 2 * 3 * 8 * 9 * 16
+    up = nn.ConvTranspose2d(8, 3, 3, stride=2, padding=1, output_padding=1)
+    assert count_macs(up, lambda: up(torch.rand(1, 8, 4, 4))) == 8 * 3 * 9 * 16
+    plain(torch.rand(1, 3, 8, 8))  # the hooks are gone
+
+
+def test_hifics_generator_costs_what_its_layers_say() -> None:
+    """664 thousand per pixel: 261.19 GMAC at 768 x 512."""
+    with torch.device("meta"):
+        generator = Generator(PRESETS["hific"])
+        macs = count_macs(generator, lambda: generator(torch.empty(1, 220, 32, 48)))
+    assert macs / 1e9 == pytest.approx(261.19, abs=0.01)
+
+
+def test_the_machine_has_a_rate() -> None:
+    assert gemm_rate("cpu", rounds=1) > 0
+
+
+def test_stages_are_told_apart() -> None:
+    found = figures([row("tiny"), row("tiny", stage=2)])
+    assert found["step_s"] == {"tiny": 0.5, "tiny_stage2": 0.5}
+    assert found["roofline_fraction"]["tiny"] == 0.4
+
+
+def test_everything_is_measured(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--presets", "tiny", "--stages", "1", "2", "--batch", "2", "--crop", "64", "--steps", "1"]
+    assert main([*options, "--threads", "1", "--photos", str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["figures"]["step_s"].keys() == {"tiny", "tiny_stage2"}
+    first, second = found["rows"]
+    assert first["gmac"] < second["gmac"]
+    assert all(each["roofline_fraction"] > 0.0 for each in found["rows"])
+    assert found["gemm_gmac_per_s"] > 0
+
+
+def test_without_json_there_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--presets", "tiny", "--batch", "1", "--crop", "64", "--steps", "1", "--threads", "1"]) == 0
+    assert capsys.readouterr().out.startswith("preset")
+
+
+def test_what_is_wrong_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--presets", "tiny", "--photos", str(tmp_path)]) == 1
+    assert "holds no picture" in capsys.readouterr().err
+
+
+def test_help_has_an_example() -> None:
+    assert "example:" in parser().format_help()

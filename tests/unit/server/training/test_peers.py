@@ -1,0 +1,168 @@
+"""Real processes, joined as torchrun joins them."""
+
+import csv
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import distributed
+
+from microdose.errors import BadUpload
+from microdose_server.codec.presets import PRESETS
+from microdose_server.codec.teacher import Teacher
+from microdose_server.training.adversarial import AdversarialRun
+from microdose_server.training.checkpoint import load_state
+from microdose_server.training.loop import Budget, Run, StepReport, train
+from microdose_server.training.lpips import LPIPS
+from microdose_server.training.peers import ALONE, Peers
+from microdose_server.training.recipe import Recipe, StageTwo
+from tests.photos import photo
+
+COUNT, STEPS = 2, 6
+PHOTOS = [photo(n, 160, 128) for n in range(3)]
+PLAIN = Recipe(batch=4, crop=64, perceptual_from=0.4, warm_up=0.0, lmbda_above=0.0, lmbda_below=0.0)
+"""Without a rate term a step has no noise in it, and can be compared number by number."""
+ADVERSARIAL = StageTwo(batch=4, crop=64, perceptual_crops=4, warm_up=0.0, lmbda_above=0.0, lmbda_below=0.0)
+
+
+def run_of(peers: Peers, recipe: Recipe) -> Run:
+    # Each process begins with other weights: the first one's count.
+    torch.manual_seed(7 + peers.rank)
+    teacher = Teacher(PRESETS["tiny"])
+    if isinstance(recipe, StageTwo):
+        return AdversarialRun(teacher, recipe, "cpu", peers=peers)
+    return Run(teacher, recipe, "cpu", peers=peers)
+
+
+def trained(peers: Peers, recipe: Recipe, path: Path) -> None:
+    """Six steps, their checkpoint and, beside it, their reports."""
+    reports: list[StepReport] = []
+    train(run_of(peers, recipe), PHOTOS, LPIPS(), Budget(steps=STEPS), path, reports.append)
+    if peers.first:
+        np.save(path.with_suffix(".npy"), np.array(reports))
+
+
+class Enough(Exception):
+    """What ends a run half-way."""
+
+
+def stop(report: StepReport) -> None:
+    if report.step == STEPS - 2:
+        raise Enough
+
+
+def resumed(peers: Peers, recipe: Recipe, folder: Path) -> None:
+    """Six steps at once, and six in two halves."""
+    path, lpips, budget = folder / "halves.pt", LPIPS(), Budget(steps=STEPS)
+    train(run_of(peers, recipe), PHOTOS, lpips, budget, folder / "straight.pt", lambda report: None)
+    with pytest.raises(Enough):
+        train(run_of(peers, recipe), PHOTOS, lpips, budget, path, stop, save_every_s=-1.0)
+    distributed.barrier()  # the first process may still be writing
+    second = run_of(peers, recipe)
+    second.restore(load_state(path, "tiny"))
+    assert second.step == STEPS - 3
+    train(second, PHOTOS, lpips, budget, path, lambda report: None)
+
+
+def exchange(peers: Peers, path: Path) -> None:
+    layer = torch.nn.Linear(2, 1)
+    layer.weight.grad = torch.full((1, 2), float(peers.rank))
+    peers.average_gradients(layer.parameters())
+    peers.agree([layer.weight.data])
+    gathered = peers.gather(torch.tensor([peers.rank]))
+    means = peers.means([1.0, float(peers.rank)])
+    torch.save([layer.weight.grad, layer.weight.data, gathered, means], path / f"{peers.rank}.pt")
+
+
+def _member(rank: int, meeting: Path, work: Callable[..., None], arguments: tuple[object, ...]) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", f"file://{meeting}", world_size=COUNT, rank=rank)
+    try:
+        work(Peers(rank, COUNT), *arguments)
+    finally:
+        distributed.destroy_process_group()
+
+
+def together(folder: Path, work: Callable[..., None], *arguments: object) -> None:
+    """Do the work in COUNT processes."""
+    meeting = folder / f"meeting-{len(list(folder.iterdir()))}"
+    context = get_context("spawn")
+    members = [
+        context.Process(target=_member, args=(rank, meeting, work, arguments)) for rank in range(COUNT)
+    ]
+    for member in members:
+        member.start()
+    for member in members:
+        member.join(300)
+    assert [member.exitcode for member in members] == [0] * COUNT
+
+
+def curve(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """The reports without clocks: step, then progress to the discriminator's loss."""
+    columns = [n for n, name in enumerate(StepReport._fields) if name not in ("seconds", "waiting")]
+    reports: np.ndarray[tuple[int, int], np.dtype[np.float64]] = np.load(path.with_suffix(".npy"))[:, columns]
+    return reports
+
+
+@pytest.mark.parametrize("recipe", [PLAIN, ADVERSARIAL], ids=["stage 1", "stage 2"])
+def test_two_processes_take_the_steps_of_one(tmp_path: Path, recipe: Recipe) -> None:
+    trained(ALONE, recipe, tmp_path / "one.pt")
+    together(tmp_path, trained, recipe, tmp_path / "two.pt")
+    one, two = curve(tmp_path / "one.pt"), curve(tmp_path / "two.pt")
+    assert len(one) == STEPS
+    np.testing.assert_allclose(two, one, rtol=2e-3, atol=1e-6)
+    ema, other = load_state(tmp_path / "one.pt", "tiny").ema, load_state(tmp_path / "two.pt", "tiny").ema
+    for name, value in ema.items():
+        torch.testing.assert_close(other[name], value, rtol=1e-2, atol=1e-3)
+
+
+def test_they_resume_each_with_its_own_noise(tmp_path: Path) -> None:
+    recipe = replace(PLAIN, lmbda_above=1.5, lmbda_below=1.5, rate_from_zero_until=0.1)
+    together(tmp_path, resumed, recipe, tmp_path)
+    straight, halves = (load_state(tmp_path / f"{name}.pt", "tiny") for name in ("straight", "halves"))
+    assert halves.step == STEPS
+    assert not torch.equal(*halves.noise_rng)
+    for own, expected in zip(halves.noise_rng, straight.noise_rng, strict=True):
+        assert torch.equal(own, expected)
+    for name, value in straight.model.items():
+        assert torch.equal(halves.model[name], value), name
+
+
+def test_what_they_exchange(tmp_path: Path) -> None:
+    together(tmp_path, exchange, tmp_path)
+    (gradient, weights, gathered, means), other = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert gradient.tolist() == [[0.5, 0.5]] == other[0].tolist()
+    assert torch.equal(weights, other[1])
+    assert [int(value) for value in gathered] == [0, 1]
+    assert means == other[3] == [1.0, 0.5]
+
+
+def test_alone_nothing_is_exchanged() -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    weight.grad = torch.tensor([1.0, 2.0])
+    ALONE.average_gradients([weight])
+    ALONE.agree([weight.data])
+    assert weight.grad.tolist() == [1.0, 2.0]
+    assert ALONE.means([3.0]) == [3.0]
+    assert ALONE.share(7) == 7
+    with pytest.raises(BadUpload, match="choose a multiple"):
+        Peers(0, 2).share(7)
+
+
+def test_torchrun_trains_one_teacher(photo_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(COUNT)]
+    options = ["--preset", "tiny", "--steps", "50", "--batch", "2", "--crop", "64", "--json"]
+    train_it = ["-m", "microdose_server", "train", str(photo_folder), "-o", str(tmp_path / "run"), *options]
+    done = subprocess.run([*command, *train_it], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    with (tmp_path / "run" / "curve.csv").open(newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["50"]
+    state = load_state(tmp_path / "run" / "checkpoint.pt", "tiny", 1)
+    assert (state.step, len(state.noise_rng)) == (50, COUNT)

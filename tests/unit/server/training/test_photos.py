@@ -1,0 +1,117 @@
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from microdose.errors import BadPicture, BadUpload
+from microdose_server.training.data import Pixels
+from microdose_server.training.photos import load_photos
+from tests.photos import encode, photo
+
+ORIENTATION = 0x0112
+
+
+def shard(path: Path, *members: tuple[str, bytes], mode: str = "w") -> Path:
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def test_reads_a_folder_in_the_order_of_names(photo_folder: Path) -> None:
+    photos = load_photos(photo_folder, 200)
+    assert [photo.shape for photo in photos] == [(200, 240, 3), (200, 320, 3)] * 2
+    assert {photo.dtype for photo in photos} == {np.dtype(np.uint8)}
+
+
+def test_pictures_go_through_intake(tmp_path: Path, photographs: list[Pixels]) -> None:
+    piece = photographs[0][:40, :60]
+    (tmp_path / "a.png").write_bytes(encode(piece[..., 0]))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    (tmp_path / "b.png").write_bytes(encode(piece, exif=exif))
+    (tmp_path / "notes.txt").write_text("not a picture, and not taken for one")
+    grey, turned = load_photos(tmp_path, 40)
+    assert np.array_equal(grey, np.repeat(piece[..., :1], 3, axis=2))
+    assert np.array_equal(turned, np.rot90(piece, 3))
+
+
+def test_what_intake_refuses_is_named(tmp_path: Path, photographs: list[Pixels]) -> None:
+    clear = np.dstack([photographs[0][:40, :40], np.full((40, 40), 9, "u1")])
+    (tmp_path / "clear.webp").write_bytes(encode(clear, "WEBP"))
+    with pytest.raises(BadPicture, match=r"clear\.webp: transparent"):
+        load_photos(tmp_path, 40)
+
+
+def test_refuses_folders_without_pictures(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(BadUpload, match="holds no picture"):
+            load_photos(folder, 16)
+
+
+def test_refuses_pictures_that_are_too_small(photo_folder: Path) -> None:
+    with pytest.raises(BadUpload, match=r"00\.png is 240x200; training needs 201"):
+        load_photos(photo_folder, 201)
+
+
+@pytest.mark.parametrize("kept", [0, 20, 1000])
+def test_a_broken_file_is_named(tmp_path: Path, photographs: list[Pixels], kept: int) -> None:
+    (tmp_path / "torn.png").write_bytes(encode(photographs[0][:64, :64])[:kept])
+    with pytest.raises(BadPicture, match=r"torn\.png"):
+        load_photos(tmp_path, 16)
+
+
+def test_shards_are_read_in_their_order_beside_loose_pictures(tmp_path: Path) -> None:
+    (tmp_path / "c.png").write_bytes(encode(photo(0)))
+    index = ("INDEX.tsv", b"name\tsource\n")
+    shard(tmp_path / "a.tar", index, ("z.png", encode(photo(1))), ("deep/b.png", encode(photo(2))))
+    shard(tmp_path / "b.tar", ("1.bmp", encode(photo(3), "BMP")))
+    loaded = load_photos(tmp_path, 64)
+    assert len(loaded) == 4
+    for found, expected in zip(loaded, (photo(1), photo(2), photo(3), photo(0)), strict=True):
+        assert np.array_equal(found, expected)
+    (alone,) = load_photos(tmp_path / "b.tar", 64)
+    assert np.array_equal(alone, photo(3))
+
+
+def test_a_bad_member_is_named(tmp_path: Path) -> None:
+    path = shard(tmp_path / "s.tar", ("good.png", encode(photo())), ("torn.png", encode(photo())[:500]))
+    with pytest.raises(BadPicture, match=r"s\.tar:torn\.png"):
+        load_photos(path, 16)
+    small = shard(tmp_path / "t.tar", ("small.png", encode(photo())))
+    with pytest.raises(BadUpload, match=r"t\.tar:small\.png is 96x64"):
+        load_photos(small, 65)
+
+
+def test_what_is_not_a_plain_shard_is_refused(tmp_path: Path) -> None:
+    whole = shard(tmp_path / "whole.tar", ("a.png", encode(photo()))).read_bytes()
+    damaged = {
+        "text.tar": b"this is no archive" * 100,
+        "packed.tar": shard(tmp_path / "gz", ("a.png", encode(photo())), mode="w:gz").read_bytes(),
+        "cut.tar": whole[:700],
+        "upwards.tar": shard(tmp_path / "up", ("../a.png", encode(photo()))).read_bytes(),
+    }
+    for name, data in damaged.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(BadUpload, match=f"{name} is not a plain tar file"):
+            load_photos(tmp_path / name, 16)
+
+
+def test_shards_without_pictures_are_refused(tmp_path: Path) -> None:
+    path = shard(tmp_path / "s.tar", ("INDEX.tsv", b"nothing"))
+    with pytest.raises(BadUpload, match="holds no picture"):
+        load_photos(path, 16)
+
+
+def test_links_out_of_a_shard_are_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "s.tar", "w") as archive:
+        link = tarfile.TarInfo("a.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    with pytest.raises(BadUpload, match="not a plain tar file"):
+        load_photos(tmp_path / "s.tar", 16)
