@@ -1,7 +1,7 @@
 """The worker: takes jobs off the queue and runs each in a process of its own.
 
     worker (this)                          job's process
-      BLMOVE a job id --- posix_spawn --->   work.run: torch lives here, and its memory ends here
+      BLMOVE a job id --- posix_spawn --->   horse -> work.run: torch lives and ends here
       heartbeat every 5 s                    progress -> md:job:<id>
       stop command  ------ SIGKILL ------>
       exit status <-----------------------   or its end is noticed here: queue again, or worker-lost
@@ -19,7 +19,7 @@ from typing import Any
 
 import redis
 import rq
-from rq import SpawnWorker
+from rq import Worker
 from rq.exceptions import AbandonedJobError
 from rq.executions import Execution
 from rq.job import Job as RqJob
@@ -27,6 +27,7 @@ from rq.job import Job as RqJob
 from microdose.errors import MicrodoseError, NotFound
 from microdose.problem import Problem, make_problem, problem_of
 from microdose_server.jobs import outcome
+from microdose_server.jobs.horse import Errand
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.settings import Settings
 from microdose_server.store.embedded import redis_url
@@ -43,7 +44,7 @@ WORKER_PID = "MICRODOSE_WORKER_PID"
 log = logging.getLogger(__name__)
 
 
-class JobWorker(SpawnWorker):
+class JobWorker(Worker):
     """rq's worker with what ours needs: a short lease, our records, and a kill that hits the job alone."""
 
     def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
@@ -53,7 +54,8 @@ class JobWorker(SpawnWorker):
 
     def fork_work_horse(self, job: RqJob, queue: rq.Queue) -> None:
         """Start the job's process, or end it at once where a stop came while there was none to kill."""
-        super().fork_work_horse(job, queue)
+        assert self.execution is not None
+        self._horse_pid = Errand(worker=self.key, job=job.id, execution=self.execution.id).start()
         if self._stop_requested or self._stopped_job_id == job.id:
             self.kill_horse()
 
