@@ -31,6 +31,7 @@ from microdose_server.api.body import BodyLimit
 from microdose_server.api.envelope import Envelope
 from microdose_server.api.pump import BLOCK_S, Pump
 from microdose_server.api.services import Services
+from microdose_server.intake.sandbox import Sandbox
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
 from microdose_server.settings import Settings
@@ -89,21 +90,23 @@ def _lifespan(
         await to_thread.run_sync(ping, client)
         blob_store = public_blobs(settings.data_dir)
         on_offer = await to_thread.run_sync(load_bases, blob_store)
-        async with Pump(client) as pump:
-            app.state.services = Services(
-                settings=settings,
-                redis=client,
-                sequences=Sequences(client),
-                jobs=Jobs(client),
-                queue=JobQueue(client, settings.job_attempts),
-                keys=ApiKeys(client),
-                blobs=blob_store,
-                originals=originals(settings.data_dir),
-                bases=on_offer,
-                pump=pump,
-                intake=CapacityLimiter(os.cpu_count() or 1),
-            )
-            yield
+        with Sandbox(settings.limits) as sandbox:
+            async with Pump(client) as pump:
+                app.state.services = Services(
+                    settings=settings,
+                    redis=client,
+                    sequences=Sequences(client),
+                    jobs=Jobs(client),
+                    queue=JobQueue(client, settings.job_attempts),
+                    keys=ApiKeys(client),
+                    blobs=blob_store,
+                    originals=originals(settings.data_dir),
+                    bases=on_offer,
+                    pump=pump,
+                    sandbox=sandbox,
+                    intake=CapacityLimiter(os.cpu_count() or 1),
+                )
+                yield
         client.close()
 
     return lifespan

@@ -18,7 +18,6 @@ from microdose_server.api.keeping import keep_file, keep_picture
 from microdose_server.api.media import accept
 from microdose_server.api.services import Here, Services
 from microdose_server.intake.archive import display_name, read_zip
-from microdose_server.intake.clip import read_clip
 from microdose_server.intake.kind import HEAD, clip_format, is_zip
 
 router = APIRouter(tags=["sequences"])
@@ -98,7 +97,7 @@ def _keep_all(here: Services, sequence: str, files: list[UploadFile]) -> None:
         for n, member in enumerate(read_zip(first, limits)):
             keep_file(here, sequence, n, io.BytesIO(member.data), member.name)
     elif len(files) == 1 and clip_format(head):
-        for n, picture in enumerate(read_clip(first, limits)):
+        for n, picture in enumerate(here.sandbox.frames(first)):
             keep_picture(here, sequence, n, picture)
     else:
         for n, file in enumerate(files):
