@@ -7,13 +7,14 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from microdose.errors import MicrodoseError
+from microdose.errors import MicrodoseError, Unavailable
 from microdose_server.announce import announcer
 from microdose_server.settings import Settings
 from microdose_server.store.apikeys import ApiKey, ApiKeys, Scope
@@ -86,6 +87,10 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--port", type=int, help="port to listen on; 0 takes a free one (8710)")
     for command in (up, worker):
         command.add_argument("--device", help="cpu, cuda or cuda:N (cpu)")
+    gc = commands.add_parser("gc", help="remove blobs that nothing names any more, and old records of jobs")
+    gc.epilog = "example: microdose-server gc --data-dir /srv/microdose (workers do the same once an hour)"
+    _add_common(gc)
+    gc.set_defaults(run=_gc)
     _add_keys(commands.add_parser("keys", help="create, list and revoke API keys"))
     for name, (module, purpose) in TOOLS.items():
         commands.add_parser(name, help=purpose).module = module
@@ -145,6 +150,22 @@ def _worker(options: argparse.Namespace) -> int:
     from microdose_server.jobs.worker import run_worker
 
     run_worker(_settings(options), burst=options.burst)
+    return 0
+
+
+def _gc(options: argparse.Namespace) -> int:
+    from microdose_server.maintenance import collect
+
+    settings = _settings(options)
+    client = connect(redis_url(settings))
+    ping(client)
+    done = collect(settings, client)
+    if done is None:
+        raise Unavailable("another process is collecting just now")
+    sentence = (
+        f"removed {done.blobs} blobs, {done.originals} originals ({done.freed} bytes), {done.jobs} jobs"
+    )
+    announcer(options.json)("collected", sentence, **asdict(done))
     return 0
 
 

@@ -29,6 +29,7 @@ from microdose.problem import Problem, make_problem, problem_of
 from microdose_server.jobs import outcome
 from microdose_server.jobs.horse import Errand
 from microdose_server.jobs.queue import JobQueue
+from microdose_server.maintenance import EVERY_S, collect
 from microdose_server.settings import Settings
 from microdose_server.store.embedded import redis_url
 from microdose_server.store.redis import LOST, connect, ping
@@ -86,7 +87,12 @@ class JobWorker(Worker):
     def run_maintenance_tasks(self) -> None:
         """rq's clean-up, which finds the jobs of dead workers, and ours."""
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
-        JobQueue(self.connection, Settings().job_attempts).sweep()
+        settings = Settings()
+        JobQueue(self.connection, settings.job_attempts).sweep()
+        try:
+            collect(settings, self.connection, every_s=EVERY_S)
+        except (MicrodoseError, OSError, redis.RedisError) as error:  # it can wait; jobs cannot
+            log.warning("nothing was collected: %s", error)
 
 
 def on_failure(

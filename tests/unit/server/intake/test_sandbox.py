@@ -67,9 +67,11 @@ def test_too_little_memory_costs_the_picture_alone() -> None:
 @pytest.mark.parametrize(("cpu_s", "time_s"), [(0.01, 60.0), (60.0, 0.01)])
 def test_a_picture_that_takes_too_long_is_given_up(cpu_s: float, time_s: float) -> None:
     slow = encode(np.random.default_rng(0).integers(0, 255, (4000, 6000, 3), np.uint8), "WEBP", method=0)
-    with Sandbox(Limits(), cpu_s=cpu_s, time_s=time_s) as sandbox:
-        with pytest.raises(BadPicture, match="takes too much"):
-            sandbox.judge(slow)
+    with (
+        Sandbox(Limits(), cpu_s=cpu_s, time_s=time_s) as sandbox,
+        pytest.raises(BadPicture, match="takes too much"),
+    ):
+        sandbox.judge(slow)
 
 
 def test_a_decoder_that_was_killed_in_its_sleep_is_replaced() -> None:
