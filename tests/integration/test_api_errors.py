@@ -32,6 +32,11 @@ def test_a_method_that_is_not_allowed(served: Served, method: str, path: str) ->
     assert answer.headers["allow"]
 
 
+def test_all_methods_of_a_path_are_named(served: Served) -> None:
+    assert served.http.put("/v1/sequences").headers["allow"] == "GET, POST"
+    assert served.http.post(f"/v1/sequences/{unknown()}").headers["allow"] == "DELETE, GET"
+
+
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
@@ -205,6 +210,8 @@ def test_answers_are_careful_with_browsers(served: Served) -> None:
     headers = served.http.get("/livez").headers
     assert headers["x-content-type-options"] == "nosniff"
     assert "default-src 'none'" in headers["content-security-policy"]
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["cache-control"] == "no-store"
 
 
 def test_the_description_of_the_api_is_sound(served: Served) -> None:

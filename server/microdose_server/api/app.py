@@ -13,7 +13,6 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
-from microdose.problem import Problem
 from microdose.resources import BaseInfo
 from microdose_server.api import (
     bases,
@@ -58,7 +57,8 @@ def create_app(settings: Settings, load_bases: LoadBases = bases.shipped_bases) 
         redoc_url=None,
         lifespan=_lifespan(settings, load_bases),
         generate_unique_id_function=_operation_id,
-        responses={422: {"model": Problem}, "default": {"model": Problem, "description": "What went wrong"}},
+        responses=problem.problems("invalid-request", "internal", "unavailable"),
+        servers=[{"url": "/"}],
     )
     app.state.answers = answers
     app.add_middleware(BodyLimit, limits=settings.limits)
@@ -71,7 +71,7 @@ def create_app(settings: Settings, load_bases: LoadBases = bases.shipped_bases) 
 
 
 def _versioned() -> APIRouter:
-    router = APIRouter(prefix="/v1")
+    router = APIRouter(prefix="/v1", responses=problem.problems("unauthorized", "forbidden"))
     for resource in (sequences, frames, upload, manifest, events, jobs, blobs, bases):
         router.include_router(resource.router)
     return router

@@ -12,10 +12,11 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from microdose.errors import BadUpload
-from microdose.resources import Job, SequenceCreate
+from microdose.resources import DoseChoice, Job, SequenceCreate
 from microdose_server.api.auth import PUBLISH
 from microdose_server.api.keeping import keep_file, keep_picture
 from microdose_server.api.media import accept
+from microdose_server.api.problem import problems
 from microdose_server.api.services import Here, Services
 from microdose_server.intake.archive import display_name, read_zip
 from microdose_server.intake.kind import HEAD, clip_format, is_zip
@@ -28,12 +29,13 @@ MAX_FIELD_BYTES = 4096
 _FORM = {
     "type": "object",
     "required": ["files"],
+    "additionalProperties": False,
     "properties": {
         "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
-        "name": {"type": "string"},
-        "profile": {"type": "string"},
-        "dose": {"type": "string"},
-        "lmbda": {"type": "number"},
+        "name": {"type": "string", "maxLength": 200},
+        "profile": {"type": "string", "enum": ["standard"]},
+        "dose": {"type": "string", "enum": [choice.value for choice in DoseChoice]},
+        "lmbda": {"type": "number", "exclusiveMinimum": 0},
     },
 }
 
@@ -42,6 +44,9 @@ _FORM = {
     "/sequences:upload",
     status_code=202,
     dependencies=[PUBLISH, accept("multipart/form-data", required=True)],
+    responses=problems(
+        "too-large", "unsupported-media-type", "bad-picture", "bad-upload", "invalid-request", "no-space"
+    ),
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}},
 )
 async def upload(here: Here, request: Request, response: Response) -> Job:
