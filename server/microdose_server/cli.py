@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 failed (one clear line on stderr), 2 usage.
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 
 from microdose.errors import MicrodoseError, Unavailable
 from microdose_server.announce import announcer
+from microdose_server.logs import start_logging
 from microdose_server.settings import Settings
 from microdose_server.store.apikeys import ApiKey, ApiKeys, Scope
 from microdose_server.store.embedded import redis_url
@@ -101,6 +101,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data-dir", type=Path, help="folder of blobs, key and embedded Valkey")
     command.add_argument("--redis", dest="redis_url", metavar="URL", help="use this Redis (or set REDIS_URL)")
     command.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
+    command.add_argument("--log-format", choices=["text", "json"], help="lines on stderr (text)")
     command.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
 
 
@@ -127,8 +128,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         wrong = error.errors()[0]
         print(f"microdose-server: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", file=sys.stderr)
         raise SystemExit(2) from None
-    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=settings.log_level.upper(), format=form)
+    start_logging(settings)
     return settings
 
 

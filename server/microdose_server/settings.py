@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8710, ge=0, le=65535)
     device: str = "cpu"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
     limits: Limits = Limits()
 
     distil_steps: int = Field(default=600, ge=0, description="the most steps one dose may take")

@@ -65,6 +65,11 @@ def jobs() -> str:
     return "md:jobs"
 
 
+def job_ends() -> str:
+    """Hash: how many jobs ended, by state and reason."""
+    return "md:ended"
+
+
 def api_key(key: str) -> str:
     """Hash: secret's hash and scopes of an API key."""
     return f"md:key:{key}"

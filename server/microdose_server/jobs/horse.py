@@ -18,6 +18,7 @@ from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
 from microdose.errors import NotFound
+from microdose_server.logs import start_logging
 from microdose_server.settings import Settings
 from microdose_server.store.embedded import redis_url
 from microdose_server.store.redis import connect
@@ -65,4 +66,6 @@ def run(errand: Errand, settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(Errand.received(), Settings())
+    settings = Settings()
+    start_logging(settings)
+    run(Errand.received(), settings)
