@@ -75,6 +75,11 @@ def api_key(key: str) -> str:
     return f"md:key:{key}"
 
 
+def viewers() -> str:
+    """Hash: name of a viewer's Redis user to the SHA-256 of its password."""
+    return "md:viewers"
+
+
 def api_keys() -> str:
     """Set: ids of all API keys."""
     return "md:keys"

@@ -6,8 +6,10 @@ SIGTERM -> readyz 503, streams and long polls end (`bye`) -> connections close -
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
+import redis
 import uvicorn
 
 from microdose.errors import Unavailable
@@ -16,6 +18,7 @@ from microdose_server.settings import Settings
 from microdose_server.store.blobs import public_blobs
 from microdose_server.store.embedded import redis_url
 from microdose_server.store.redis import connect, ping
+from microdose_server.store.viewers import Viewers
 
 BACKLOG = 2048
 GRACE_S = 2
@@ -67,6 +70,8 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     signal.signal(signal.SIGINT, stop_by_exit)
     with connect(redis_url(settings)) as client:
         ping(client)
+        with suppress(Unavailable, redis.ResponseError):  # viewers of the bus are not viewers of the API
+            Viewers(client).restore()
     public_blobs(settings.data_dir)
     with _listen(settings.host, settings.port) as listener:
         Server(settings, ready).run([listener])

@@ -33,6 +33,7 @@ from microdose_server.maintenance import EVERY_S, collect
 from microdose_server.settings import Settings
 from microdose_server.store.embedded import redis_url
 from microdose_server.store.redis import LOST, connect, ping
+from microdose_server.store.viewers import Viewers
 
 HEARTBEAT_S = 5
 """How often a busy worker says that it lives."""
@@ -90,9 +91,10 @@ class JobWorker(Worker):
         settings = Settings()
         JobQueue(self.connection, settings.job_attempts).sweep()
         try:
+            Viewers(self.connection).restore()
             collect(settings, self.connection, every_s=EVERY_S)
         except (MicrodoseError, OSError, redis.RedisError) as error:  # it can wait; jobs cannot
-            log.warning("nothing was collected: %s", error)
+            log.warning("maintenance was cut short: %s", error)
 
 
 def on_failure(
