@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import IO, Any, BinaryIO
 
 from anyio import to_thread
@@ -102,8 +102,9 @@ def _keep_all(here: Services, sequence: str, files: list[UploadFile]) -> None:
         for n, member in enumerate(read_zip(first, limits)):
             keep_file(here, sequence, n, io.BytesIO(member.data), member.name)
     elif len(files) == 1 and clip_format(head):
-        for n, picture in enumerate(here.sandbox.frames(first)):
-            keep_picture(here, sequence, n, picture)
+        with closing(here.sandbox.frames(first)) as pictures:
+            for n, picture in enumerate(pictures):
+                keep_picture(here, sequence, n, picture)
     else:
         for n, file in enumerate(files):
             keep_file(here, sequence, n, _picture_file(file), display_name(file.filename or "") or None)

@@ -51,7 +51,8 @@ def main(mode: str, bounds: Bounds) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the API, which closes stdin
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers = {"pictures": pictures, "clip": clip}[mode](bounds.limits)
-    resource.setrlimit(resource.RLIMIT_AS, (bounds.memory, bounds.memory))
+    if sys.platform == "linux":  # others do not limit address space
+        resource.setrlimit(resource.RLIMIT_AS, (bounds.memory, bounds.memory))
     while True:
         _allow_cpu(bounds.cpu_s)
         verdict, data = next(answers, (None, b""))

@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -106,7 +106,7 @@ class Sandbox:
             raise BadPicture(judged)
         return judged
 
-    def frames(self, clip: IO[bytes]) -> Iterator[Judged]:
+    def frames(self, clip: IO[bytes]) -> Generator[Judged]:
         """The frames of a clip, a file with a descriptor, in order.
 
         Raises:

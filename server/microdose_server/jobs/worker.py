@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -90,11 +91,12 @@ class JobWorker(Worker):
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
         settings = Settings()
         JobQueue(self.connection, settings.job_attempts).sweep()
-        try:
-            Viewers(self.connection).restore()
-            collect(settings, self.connection, every_s=EVERY_S)
-        except (MicrodoseError, OSError, redis.RedisError) as error:  # it can wait; jobs cannot
-            log.warning("maintenance was cut short: %s", error)
+        viewers = Viewers(self.connection)
+        for task in (viewers.restore, partial(collect, settings, self.connection, every_s=EVERY_S)):
+            try:
+                task()
+            except (MicrodoseError, OSError, redis.RedisError) as error:  # it can wait; jobs cannot
+                log.warning("maintenance was cut short: %s", error)
 
 
 def on_failure(

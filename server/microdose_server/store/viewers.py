@@ -17,7 +17,7 @@ from microdose_server.store.redis import text
 PREFIX = "md-"
 """Of the users made here, so that no other user of the server can be hit."""
 RULES = (
-    f"resetkeys %R~{keys.PUBLIC} resetchannels -@all +@connection -client +client|setinfo +client|setname"
+    f"resetkeys %R~{keys.PUBLIC} resetchannels -@all +@connection -client +client|setname"
     " +client|id +xread +xrange +xrevrange +xinfo|stream +get +getrange +strlen +hget +hgetall +exists"
 )
 """Without the other subcommands of `client`: one of them pauses everybody."""
