@@ -36,6 +36,12 @@ CPU_S: Final = 30.0
 TIME_S: Final = 60.0
 REUSES: Final = 1000
 """Pictures after which a decoder is replaced: libraries leak."""
+ALLOCATOR: Final = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(64 * MIB),
+    "MALLOC_TRIM_THRESHOLD_": str(256 * MIB),
+}
+"""For glibc: a decoder that waits keeps at most 256 MiB for the next picture."""
 COMMAND: Final = ("-P", "-m", "microdose_server.intake.decoder")
 MAX_VERDICT: Final = 1 << 16
 STOPPED: Final = (
@@ -237,11 +243,12 @@ class _Decoder:
 
 
 def _surroundings() -> dict[str, str]:
-    """What a decoder needs of the environment, which holds secrets; and what keeps libraries to one thread.
+    """What a decoder needs of the environment, which holds secrets; one thread, and memory that it keeps.
 
-    Each thread of an allocator or a library would take address space that is limited.
+    Each thread of an allocator or a library would take address space, which is limited. Memory given back
+    after each picture, as is the allocator's way with large pieces, costs more time than to decode a JPEG.
     """
     here = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     names = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
     kept = {name: os.environ[name] for name in names if name in os.environ}
-    return kept | here | {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return kept | here | ALLOCATOR | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
