@@ -15,7 +15,6 @@ RUN python -m venv /app \
 FROM python:3.11-slim-bookworm
 RUN mkdir /data && chown 10001:10001 /data
 COPY --from=build /app /app
-COPY docker/healthy.py /app/healthy.py
 ENV PATH=/app/bin:$PATH \
     HOME=/tmp \
     MICRODOSE_DATA_DIR=/data \

@@ -4,21 +4,23 @@ Exit codes: 0 done, 1 failed (one clear line on stderr), 2 usage.
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from microdose.errors import MicrodoseError
+from microdose.errors import MicrodoseError, Unavailable
 from microdose_server.announce import announcer
+from microdose_server.logs import start_logging
 from microdose_server.settings import Settings
 from microdose_server.store.apikeys import ApiKey, ApiKeys, Scope
 from microdose_server.store.embedded import redis_url
 from microdose_server.store.redis import connect, ping
+from microdose_server.store.viewers import Viewers
 
 EXAMPLES = """examples:
   microdose-server up --data-dir /srv/microdose       everything in one command
@@ -86,6 +88,17 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--port", type=int, help="port to listen on; 0 takes a free one (8710)")
     for command in (up, worker):
         command.add_argument("--device", help="cpu, cuda or cuda:N (cpu)")
+    check = commands.add_parser("check", help="is all there that this host needs? exit code 0 says so")
+    check.epilog = "example: microdose-server check --for worker (a container's health check)"
+    check.add_argument("--for", dest="role", choices=["api", "worker"], help="and does this one run here?")
+    check.add_argument("--host", help="where the API listens (127.0.0.1)")
+    check.add_argument("--port", type=int, help="its port (8710)")
+    _add_common(check)
+    check.set_defaults(run=_check)
+    gc = commands.add_parser("gc", help="remove blobs that nothing names any more, and old records of jobs")
+    gc.epilog = "example: microdose-server gc --data-dir /srv/microdose (workers do the same once an hour)"
+    _add_common(gc)
+    gc.set_defaults(run=_gc)
     _add_keys(commands.add_parser("keys", help="create, list and revoke API keys"))
     for name, (module, purpose) in TOOLS.items():
         commands.add_parser(name, help=purpose).module = module
@@ -96,6 +109,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data-dir", type=Path, help="folder of blobs, key and embedded Valkey")
     command.add_argument("--redis", dest="redis_url", metavar="URL", help="use this Redis (or set REDIS_URL)")
     command.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
+    command.add_argument("--log-format", choices=["text", "json"], help="lines on stderr (text)")
     command.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
 
 
@@ -108,7 +122,11 @@ def _add_keys(command: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="all keys, without their secrets")
     revoke = actions.add_parser("revoke", help="refuse a key from now on")
     revoke.add_argument("id", help="the part after md_")
-    for action, run in ((create, _create_key), (listing, _list_keys), (revoke, _revoke_key)):
+    viewer = actions.add_parser("viewer", help="make a Redis user that may read what is published")
+    viewer.add_argument("name", help="up to 32 lower-case letters, digits and dashes")
+    viewer.add_argument("--revoke", action="store_true", help="remove it instead")
+    runs = {create: _create_key, listing: _list_keys, revoke: _revoke_key, viewer: _viewer}
+    for action, run in runs.items():
         _add_common(action)
         action.set_defaults(run=run)
 
@@ -122,8 +140,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         wrong = error.errors()[0]
         print(f"microdose-server: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", file=sys.stderr)
         raise SystemExit(2) from None
-    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=settings.log_level.upper(), format=form)
+    start_logging(settings)
     return settings
 
 
@@ -146,6 +163,32 @@ def _worker(options: argparse.Namespace) -> int:
 
     run_worker(_settings(options), burst=options.burst)
     return 0
+
+
+def _gc(options: argparse.Namespace) -> int:
+    from microdose_server.maintenance import collect
+
+    settings = _settings(options)
+    client = connect(redis_url(settings))
+    ping(client)
+    done = collect(settings, client)
+    if done is None:
+        raise Unavailable("another process is collecting just now")
+    sentence = (
+        f"removed {done.blobs} blobs, {done.originals} originals ({done.freed} bytes), {done.jobs} jobs"
+    )
+    announcer(options.json)("collected", sentence, **asdict(done))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from microdose_server.check import check
+
+    announce, good = announcer(options.json), True
+    for found in check(_settings(options), options.role):
+        announce("check", f"{'ok ' if found.good else 'BAD'}  {found.name:8} {found.seen}", **asdict(found))
+        good = good and found.good
+    return 0 if good else 1
 
 
 def _keys(options: argparse.Namespace) -> ApiKeys:
@@ -171,6 +214,17 @@ def _list_keys(options: argparse.Namespace) -> int:
 def _revoke_key(options: argparse.Namespace) -> int:
     _keys(options).revoke(options.id)
     announcer(options.json)("revoked", f"key {options.id} is refused from now on", id=options.id)
+    return 0
+
+
+def _viewer(options: argparse.Namespace) -> int:
+    viewers, announce = Viewers(_keys(options).client), announcer(options.json)
+    if options.revoke:
+        viewers.revoke(options.name)
+        announce("revoked", f"viewer {options.name} is refused from now on", name=options.name)
+    else:
+        user, password = viewers.create(options.name)
+        announce("viewer", f"{user} {password}", user=user, password=password)
     return 0
 
 

@@ -47,11 +47,14 @@ class Settings(BaseSettings):
     port: int = Field(default=8710, ge=0, le=65535)
     device: str = "cpu"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
     limits: Limits = Limits()
 
     distil_steps: int = Field(default=600, ge=0, description="the most steps one dose may take")
     distil_seconds: float | None = Field(default=None, gt=0, description="the most seconds one dose may take")
     job_attempts: int = Field(default=3, ge=1, description="tries of one job whose worker keeps dying")
+    gc_grace_s: int = Field(default=86_400, ge=3600, description="how long a blob that nothing names stays")
+    keep_jobs_s: int = Field(default=30 * 86_400, ge=0, description="how long an ended job's record stays")
     hot_seconds: int = Field(default=7 * 86_400, gt=0, description="how long Redis keeps its copy of a blob")
 
     def environ(self) -> dict[str, str]:

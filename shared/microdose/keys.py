@@ -65,9 +65,19 @@ def jobs() -> str:
     return "md:jobs"
 
 
+def job_ends() -> str:
+    """Hash: how many jobs ended, by state and reason."""
+    return "md:ended"
+
+
 def api_key(key: str) -> str:
     """Hash: secret's hash and scopes of an API key."""
     return f"md:key:{key}"
+
+
+def viewers() -> str:
+    """Hash: name of a viewer's Redis user to the SHA-256 of its password."""
+    return "md:viewers"
 
 
 def api_keys() -> str:

@@ -32,6 +32,11 @@ def test_a_method_that_is_not_allowed(served: Served, method: str, path: str) ->
     assert answer.headers["allow"]
 
 
+def test_all_methods_of_a_path_are_named(served: Served) -> None:
+    assert served.http.put("/v1/sequences").headers["allow"] == "GET, POST"
+    assert served.http.post(f"/v1/sequences/{unknown()}").headers["allow"] == "DELETE, GET"
+
+
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
@@ -141,7 +146,7 @@ def test_methods_that_a_client_makes_up_are_counted_as_one(served: Served) -> No
     for n in range(3):
         problem(served.http.request(f"SPIN{n}", "/livez"), "method-not-allowed")
     counts = httpx.get(f"{served.url}/metrics").text
-    assert 'method="other",status="4xx"' in counts
+    assert 'method="other",operation="health-livez",status="4xx"' in counts
     assert "SPIN" not in counts
 
 
@@ -150,6 +155,14 @@ def test_a_path_cannot_forge_a_line_of_the_log(served: Served, caplog: pytest.Lo
     served.http.get("/v1/%0aINFO%20all%20is%20well")
     expected = r"GET '/v1/\nINFO all is well' 404 "
     assert poll(lambda: any(line.startswith(expected) for line in caplog.messages), 10)
+
+
+def test_the_log_names_request_and_sequence(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "microdose_server.access")
+    sequence = served.create()
+    served.http.get(f"/v1/sequences/{sequence}")
+    named = {"method": "GET", "status": 200, "sequence": sequence}
+    assert poll(lambda: any(named.items() <= line.__dict__["facts"].items() for line in caplog.records), 10)
 
 
 def test_an_unforeseen_error_tells_nothing_of_its_inside(served: Served) -> None:
@@ -205,6 +218,8 @@ def test_answers_are_careful_with_browsers(served: Served) -> None:
     headers = served.http.get("/livez").headers
     assert headers["x-content-type-options"] == "nosniff"
     assert "default-src 'none'" in headers["content-security-policy"]
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["cache-control"] == "no-store"
 
 
 def test_the_description_of_the_api_is_sound(served: Served) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+from pathlib import Path
 from urllib.parse import quote
 
 import redis
@@ -34,7 +35,7 @@ def test_a_job_is_worked_on_and_published(
     assert JobQueue(bus).enqueue(job.sequence) == done
 
 
-def test_a_worker_may_come_by_tcp_with_a_password(
+def test_a_worker_may_come_by_tcp_with_a_password_that_nobody_sees(
     bus: redis.Redis, redis_url: str, start_worker: StartWorker
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -44,8 +45,13 @@ def test_a_worker_may_come_by_tcp_with_a_password(
     bus.acl_setuser(
         "worker", enabled=True, passwords=[f"+{password}"], keys=["*"], channels=["*"], categories=["+@all"]
     )
-    job = enqueue(bus, "crashing_once")
+    job = enqueue(bus, "patient")
     start_worker(f"redis://worker:{quote(password)}@127.0.0.1:{port}/0")
+    (pid,) = pids(bus, job)
+    command_line = Path(f"/proc/{pid}/cmdline").read_text()
+    assert "microdose_server.jobs.horse" in command_line
+    assert not any(secret in command_line for secret in (password, quote(password), "redis://"))
+    bus.set(f"go:{job.id}", 1)
     assert finish(bus, job).state == JobState.SUCCEEDED
     bus.acl_deluser("worker")
     bus.config_set("port", 0)

@@ -4,16 +4,13 @@ request -> Envelope (id, log) -> BodyLimit -> handlers of problems -> key and sc
 """
 
 import os
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeAlias
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, FastAPI
-from fastapi.routing import APIRoute
 
-from microdose.problem import Problem
 from microdose.resources import BaseInfo
 from microdose_server.api import (
     bases,
@@ -29,8 +26,10 @@ from microdose_server.api import (
 )
 from microdose_server.api.body import BodyLimit
 from microdose_server.api.envelope import Envelope
+from microdose_server.api.metrics import RequestMetrics, operation_id
 from microdose_server.api.pump import BLOCK_S, Pump
 from microdose_server.api.services import Services
+from microdose_server.intake.sandbox import Sandbox
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
 from microdose_server.settings import Settings
@@ -48,7 +47,7 @@ def create_app(settings: Settings, load_bases: LoadBases = bases.shipped_bases) 
 
     `load_bases` publishes the bases on offer into the blob store, once, at start.
     """
-    answers: Counter[tuple[str, int]] = Counter()
+    metrics = RequestMetrics()
     app = FastAPI(
         title="Microdose",
         summary="Picture sequences as latents plus a small dose of decoder weights.",
@@ -56,12 +55,13 @@ def create_app(settings: Settings, load_bases: LoadBases = bases.shipped_bases) 
         docs_url=None,  # its page would fetch scripts from elsewhere
         redoc_url=None,
         lifespan=_lifespan(settings, load_bases),
-        generate_unique_id_function=_operation_id,
-        responses={422: {"model": Problem}, "default": {"model": Problem, "description": "What went wrong"}},
+        generate_unique_id_function=operation_id,
+        responses=problem.problems("invalid-request", "internal", "unavailable"),
+        servers=[{"url": "/"}],
     )
-    app.state.answers = answers
+    app.state.metrics = metrics
     app.add_middleware(BodyLimit, limits=settings.limits)
-    app.add_middleware(Envelope, answers=answers)
+    app.add_middleware(Envelope, metrics=metrics)
     problem.add_handlers(app)
     app.include_router(_versioned())
     app.include_router(health.router)
@@ -70,14 +70,10 @@ def create_app(settings: Settings, load_bases: LoadBases = bases.shipped_bases) 
 
 
 def _versioned() -> APIRouter:
-    router = APIRouter(prefix="/v1")
+    router = APIRouter(prefix="/v1", responses=problem.problems("unauthorized", "forbidden"))
     for resource in (sequences, frames, upload, manifest, events, jobs, blobs, bases):
         router.include_router(resource.router)
     return router
-
-
-def _operation_id(route: APIRoute) -> str:
-    return f"{route.tags[0]}-{route.name}"
 
 
 def _lifespan(
@@ -89,21 +85,23 @@ def _lifespan(
         await to_thread.run_sync(ping, client)
         blob_store = public_blobs(settings.data_dir)
         on_offer = await to_thread.run_sync(load_bases, blob_store)
-        async with Pump(client) as pump:
-            app.state.services = Services(
-                settings=settings,
-                redis=client,
-                sequences=Sequences(client),
-                jobs=Jobs(client),
-                queue=JobQueue(client, settings.job_attempts),
-                keys=ApiKeys(client),
-                blobs=blob_store,
-                originals=originals(settings.data_dir),
-                bases=on_offer,
-                pump=pump,
-                intake=CapacityLimiter(os.cpu_count() or 1),
-            )
-            yield
+        with Sandbox(settings.limits) as sandbox:
+            async with Pump(client) as pump:
+                app.state.services = Services(
+                    settings=settings,
+                    redis=client,
+                    sequences=Sequences(client),
+                    jobs=Jobs(client),
+                    queue=JobQueue(client, settings.job_attempts),
+                    keys=ApiKeys(client),
+                    blobs=blob_store,
+                    originals=originals(settings.data_dir),
+                    bases=on_offer,
+                    pump=pump,
+                    sandbox=sandbox,
+                    intake=CapacityLimiter(os.cpu_count() or 1),
+                )
+                yield
         client.close()
 
     return lifespan

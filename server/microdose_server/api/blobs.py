@@ -1,7 +1,7 @@
 """Published blobs: immutable, so cacheable for ever, by anyone."""
 
 import base64
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Request, Response
 from starlette.responses import FileResponse
@@ -9,14 +9,22 @@ from starlette.responses import FileResponse
 from microdose_server.api import ranges
 from microdose_server.api.auth import READ
 from microdose_server.api.conditions import matches
+from microdose_server.api.problem import problems
 from microdose_server.api.services import Here
 
 router = APIRouter(prefix="/blobs", tags=["blobs"])
+_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": _BYTES},
+    206: {"description": "The ranges asked for", "content": _BYTES | {"multipart/byteranges": {}}},
+    304: {"description": "It never changes"},
+    **problems("not-found", "range-not-satisfiable"),
+}
 FOREVER = "public, max-age=31536000, immutable"
 
 
 @router.head("/{digest}", dependencies=[READ], include_in_schema=False)
-@router.get("/{digest}", dependencies=[READ], response_class=FileResponse)
+@router.get("/{digest}", dependencies=[READ], response_class=FileResponse, responses=DOCUMENTED)
 def read(
     here: Here, request: Request, digest: str, if_none_match: Annotated[str | None, Header()] = None
 ) -> Response:

@@ -6,14 +6,15 @@ An error that nobody foresaw says nothing about its inside; its request_id leads
 import logging
 import re
 import time
-from collections import Counter
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from microdose.ids import new_id
 from microdose.problem import make_problem
+from microdose_server.api.metrics import RequestMetrics
 from microdose_server.api.problem import respond
+from microdose_server.logs import about
 
 REQUEST_ID = "X-Request-Id"
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -21,20 +22,21 @@ _SAFETY = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
 }
-
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""Counted by name; a client may make up any other."""
-
+_NAMED = ("sequence", "job")
 log = logging.getLogger("microdose_server.access")
 
 
 class Envelope:
     """ASGI middleware. Accepts the caller's X-Request-Id where it is sane, and returns the one in use."""
 
-    def __init__(self, app: ASGIApp, answers: Counter[tuple[str, int]]) -> None:
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
         self.app = app
-        self.answers = answers
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,16 +56,24 @@ class Envelope:
                     headers.setdefault(name, value)
             await send(message)
 
-        try:
-            await self.app(scope, receive, wrapped)
-        except Exception:
-            log.exception("unforeseen error in request %s", request_id)
-            if status:
-                raise  # an answer has begun: all that is left is to break it off
-            detail = "the request_id leads to the server's log"
-            await respond(make_problem("internal", detail), scope)(scope, receive, wrapped)
-        finally:
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            self.answers[method, status // 100] += 1
-            took = (time.perf_counter() - start) * 1000
-            log.info("%s %r %d %.1f ms %s", method, scope["path"], status, took, request_id)
+        with about(request=request_id):
+            try:
+                await self.app(scope, receive, wrapped)
+            except Exception:
+                log.exception("unforeseen error")
+                if status:
+                    raise  # an answer has begun: all that is left is to break it off
+                detail = "the request_id leads to the server's log"
+                await respond(make_problem("internal", detail), scope)(scope, receive, wrapped)
+            finally:
+                seconds = time.perf_counter() - start
+                self.metrics.count(scope, status, seconds)
+                _log_answer(scope, status, seconds)
+
+
+def _log_answer(scope: Scope, status: int, seconds: float) -> None:
+    """One line per request; its id is in every line anyway."""
+    method, path, ms = scope["method"], scope["path"], round(seconds * 1000, 1)
+    named = {name: value for name, value in scope.get("path_params", {}).items() if name in _NAMED}
+    facts = {"method": method, "path": path, "status": status, "ms": ms, **named}
+    log.info("%s %r %d %.1f ms", method, path, status, ms, extra={"facts": facts})

@@ -14,6 +14,7 @@ from microdose.manifest import parse_manifest
 from microdose_server.api import sse
 from microdose_server.api.auth import READ
 from microdose_server.api.ids import SequenceId
+from microdose_server.api.problem import problems
 from microdose_server.api.pump import START, is_later, parse_id
 from microdose_server.api.services import Here, Services
 from microdose_server.store.bus import read_manifest
@@ -21,7 +22,12 @@ from microdose_server.store.bus import read_manifest
 router = APIRouter(prefix="/sequences/{sequence}/events", tags=["events"])
 
 
-@router.get("", dependencies=[READ], response_class=StreamingResponse, responses=sse.DOCUMENTED)
+@router.get(
+    "",
+    dependencies=[READ],
+    response_class=StreamingResponse,
+    responses=sse.DOCUMENTED | problems("not-found"),
+)
 async def follow(
     here: Here, sequence: SequenceId, after: Annotated[str, Depends(sse.resume_id)]
 ) -> StreamingResponse:

@@ -13,22 +13,34 @@ from microdose_server.api.body import spooled
 from microdose_server.api.ids import SequenceId
 from microdose_server.api.keeping import keep_file, require_open
 from microdose_server.api.media import accept
+from microdose_server.api.problem import problems
 from microdose_server.api.services import Here
 from microdose_server.intake.archive import display_name
 
 router = APIRouter(prefix="/sequences/{sequence}/frames", tags=["frames"])
-PICTURES = accept("image/*", "application/octet-stream")
+ACCEPTED = ("image/*", "application/octet-stream")
+PICTURES = accept(*ACCEPTED)
+REFUSED = problems(
+    "not-found", "conflict", "too-large", "unsupported-media-type", "bad-picture", "bad-upload",
+    "invalid-request", "no-space",
+)  # fmt: skip
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
 DisplayName = Annotated[str | None, Header(description="a name to show, percent-encoded")]
 
 
-@router.get("", dependencies=[READ])
+@router.get("", dependencies=[READ], responses=problems("not-found"))
 def listing(here: Here, sequence: SequenceId) -> list[Frame]:
     """What has arrived so far, by number: what a client that resumes need not send again."""
     here.sequences.get(sequence)
     return here.sequences.frames(sequence)
 
 
-@router.put("/{n}", dependencies=[PUBLISH, PICTURES], responses={201: {"model": Frame}})
+@router.put(
+    "/{n}",
+    dependencies=[PUBLISH, PICTURES],
+    responses={201: {"model": Frame, "description": "A new frame"}, **REFUSED},
+    openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(ACCEPTED, _BINARY)}},
+)
 async def put(
     here: Here,
     sequence: SequenceId,

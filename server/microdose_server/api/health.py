@@ -1,18 +1,17 @@
 """Is the process alive, can it serve, and what has it done: for probes and Prometheus, without a key."""
 
 import os
-import time
-from collections import Counter
 
 import redis
 from fastapi import APIRouter, Request
-from starlette.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.responses import PlainTextResponse, Response
 
 from microdose.problem import ProblemError, make_problem
+from microdose_server.api.metrics import exposition
 from microdose_server.api.services import Here, Services
 
 router = APIRouter(tags=["health"])
-_STARTED = time.time()
 
 
 @router.get("/livez")
@@ -31,21 +30,9 @@ def readyz(here: Here) -> dict[str, str]:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(here: Here, request: Request) -> str:  # in the event loop, which changes what is counted
-    """Prometheus text. Labels are few and bounded: never a sequence, a job or a client."""
-    answers: Counter[tuple[str, int]] = request.app.state.answers
-    lines = [
-        "# TYPE microdose_requests_total counter",
-        *(
-            f'microdose_requests_total{{method="{method}",status="{status}xx"}} {count}'
-            for (method, status), count in sorted(answers.items())
-        ),
-        "# TYPE microdose_listeners gauge",
-        f"microdose_listeners {here.pump.listening}",
-        "# TYPE microdose_start_time_seconds gauge",
-        f"microdose_start_time_seconds {_STARTED:.3f}",
-    ]
-    return "\n".join(lines) + "\n"
+def metrics(here: Here, request: Request) -> Response:
+    """For Prometheus: requests, jobs, workers, listeners, disk."""
+    return Response(exposition(request.app.state.metrics, here), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def _redis(here: Services) -> bool:

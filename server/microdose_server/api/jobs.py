@@ -14,6 +14,7 @@ from microdose.resources import Job, JobEvent, Page
 from microdose_server.api import sse
 from microdose_server.api.auth import PUBLISH, READ
 from microdose_server.api.ids import JobId
+from microdose_server.api.problem import problems
 from microdose_server.api.pump import is_later
 from microdose_server.api.query import Cursor, Limit, Wait
 from microdose_server.api.services import Here, Services
@@ -27,7 +28,7 @@ def page(here: Here, limit: Limit = 50, cursor: Cursor = None) -> Page[Job]:
     return here.jobs.page(limit=limit, cursor=cursor)
 
 
-@router.get("/{job}", dependencies=[READ])
+@router.get("/{job}", dependencies=[READ], responses=problems("not-found"))
 async def read(here: Here, job: JobId, wait: Wait = 0) -> Job:
     """Its state and progress; with `wait`, once it has ended or after that many seconds."""
     key = keys.job_events(job)
@@ -49,7 +50,9 @@ async def read(here: Here, job: JobId, wait: Wait = 0) -> Job:
     "/{job}/events",
     dependencies=[READ],
     response_class=StreamingResponse,
-    responses=sse.DOCUMENTED | {204: {"description": "It has ended, and all of it was told"}},
+    responses=sse.DOCUMENTED
+    | problems("not-found")
+    | {204: {"description": "It has ended, and all of it was told"}},
 )
 async def follow(here: Here, job: JobId, after: Annotated[str, Depends(sse.resume_id)]) -> Response:
     """`state` and `progress`, from Last-Event-ID or the beginning until the job has ended.
@@ -76,7 +79,7 @@ async def _events(here: Services, job: str, after: str) -> AsyncIterator[bytes]:
     yield sse.bye()
 
 
-@router.post("/{job}/cancel", status_code=202, dependencies=[PUBLISH])
+@router.post("/{job}/cancel", status_code=202, dependencies=[PUBLISH], responses=problems("not-found"))
 def cancel(here: Here, job: JobId) -> Job:
     """Stop it and free what it holds. A job that has ended stays as it is."""
     return here.queue.cancel(job)

@@ -9,7 +9,7 @@ from microdose.errors import BadPicture, BadUpload
 from microdose.problem import ProblemError, make_problem
 from microdose.resources import Frame, SequenceState
 from microdose_server.api.services import Services
-from microdose_server.intake.picture import Picture, read_picture, write_png
+from microdose_server.intake.sandbox import Judged
 
 
 def require_open(here: Services, sequence: str) -> None:
@@ -31,20 +31,20 @@ def keep_file(here: Services, sequence: str, n: int, file: IO[bytes], name: str 
         raise BadUpload(f"frame {n} is outside 0..{limits.max_frames - 1}, the most one sequence may have")
     data = file.read()
     try:
-        picture = read_picture(data, limits)
+        picture = here.sandbox.judge(data)
     except BadPicture as error:
         label = f" ({name!r})" if name else ""
         raise BadPicture(f"frame {n}{label}: {error}") from error
     return _keep(here, sequence, n, data, picture, name)
 
 
-def keep_picture(here: Services, sequence: str, n: int, picture: Picture) -> Frame:
-    """Keep a decoded frame of a clip, losslessly, as frame `n`."""
-    return _keep(here, sequence, n, write_png(picture.pixels), picture, None)[0]
+def keep_picture(here: Services, sequence: str, n: int, picture: Judged) -> Frame:
+    """Keep a frame of a clip as frame `n`."""
+    return _keep(here, sequence, n, picture.png, picture, None)[0]
 
 
 def _keep(
-    here: Services, sequence: str, n: int, data: bytes, picture: Picture, name: str | None
+    here: Services, sequence: str, n: int, data: bytes, picture: Judged, name: str | None
 ) -> tuple[Frame, bool]:
     frame = Frame(
         n=n,

@@ -14,6 +14,7 @@ from microdose.manifest import MANIFEST_TYPE, Manifest, parse_manifest
 from microdose_server.api.auth import READ
 from microdose_server.api.conditions import matches
 from microdose_server.api.ids import SequenceId
+from microdose_server.api.problem import problems
 from microdose_server.api.pump import START
 from microdose_server.api.query import Wait
 from microdose_server.api.services import Here, Services
@@ -22,11 +23,21 @@ from microdose_server.store.bus import read_manifest
 router = APIRouter(prefix="/sequences/{sequence}/manifest", tags=["manifest"])
 
 
+class ManifestResponse(Response):
+    """A manifest's bytes as they are."""
+
+    media_type = MANIFEST_TYPE
+
+
 @router.get(
     "",
     dependencies=[READ],
-    response_class=Response,
-    responses={200: {"model": Manifest}, 304: {"description": "Nothing newer, `wait` included"}},
+    response_class=ManifestResponse,
+    responses={
+        200: {"model": Manifest},
+        304: {"description": "Nothing newer, `wait` included"},
+        **problems("not-found"),
+    },
 )
 async def read(
     here: Here,
@@ -47,7 +58,7 @@ async def read(
     headers = {"ETag": _etag(data), "Cache-Control": "no-cache"}
     if _is_known(data, since, if_none_match):
         return Response(status_code=304, headers=headers)
-    return Response(data, headers=headers, media_type=MANIFEST_TYPE)
+    return ManifestResponse(data, headers=headers)
 
 
 def _load(here: Services, sequence: str) -> bytes | None:

@@ -6,6 +6,7 @@ Errors that nobody foresaw are answered further out, by `envelope`.
 import errno
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import redis
 from fastapi import APIRouter, FastAPI, Request
@@ -16,6 +17,7 @@ from starlette.types import Scope
 
 from microdose.errors import MicrodoseError, NotFound
 from microdose.problem import PROBLEMS, FieldError, Problem, make_problem, problem_of
+from microdose_server.api.methods import allowed
 
 PROBLEM_TYPE = "application/problem+json"
 _RETRY_AFTER_S = {429: "1", 503: "2"}
@@ -26,10 +28,22 @@ _SLUGS = {
 }  # fmt: skip
 
 log = logging.getLogger(__name__)
+
+
+def problems(*slugs: str) -> dict[int | str, dict[str, Any]]:
+    """For the OpenAPI description of a route: the problems that it may answer with, of one status or more."""
+    titles: dict[int | str, list[str]] = {}
+    for slug in slugs:
+        status, title = PROBLEMS[slug]
+        titles.setdefault(status, []).append(f"{title} (`{slug}`)")
+    content = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": "; ".join(found), "content": content} for status, found in titles.items()}
+
+
 router = APIRouter(tags=["problems"])
 
 
-@router.get("/problems/{slug}")
+@router.get("/problems/{slug}", responses=problems("not-found"))
 def describe(slug: str) -> Problem:
     """What a problem's `type` means."""
     if slug not in PROBLEMS:
@@ -71,7 +85,10 @@ async def _framework(request: Request, error: Exception) -> Response:
         404: f"no route {request.scope['path']!r}",
         405: f"{request.method} is not allowed here",
     }.get(error.status_code, error.detail)
-    return respond(make_problem(slug, detail), request.scope, error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405 and (methods := allowed(request.app, request.scope["path"])):
+        headers["Allow"] = ", ".join(sorted(methods))
+    return respond(make_problem(slug, detail), request.scope, headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

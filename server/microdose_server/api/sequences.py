@@ -8,14 +8,21 @@ from microdose.resources import Job, Page, Sequence, SequenceCreate, SequenceSta
 from microdose_server.api.auth import PUBLISH, READ
 from microdose_server.api.ids import SequenceId
 from microdose_server.api.media import accept
+from microdose_server.api.problem import problems
 from microdose_server.api.query import Cursor, Limit
 from microdose_server.api.services import Here
 
 router = APIRouter(prefix="/sequences", tags=["sequences"])
+MISSING = problems("not-found")
 IN_WORK = (SequenceState.QUEUED, SequenceState.RUNNING)
 
 
-@router.post("", status_code=201, dependencies=[PUBLISH, accept("application/json")])
+@router.post(
+    "",
+    status_code=201,
+    dependencies=[PUBLISH, accept("application/json")],
+    responses=problems("too-large", "unsupported-media-type"),
+)
 def create(
     here: Here,
     response: Response,
@@ -33,13 +40,13 @@ def page(here: Here, limit: Limit = 50, cursor: Cursor = None) -> Page[Sequence]
     return here.sequences.page(limit=limit, cursor=cursor)
 
 
-@router.get("/{sequence}", dependencies=[READ])
+@router.get("/{sequence}", dependencies=[READ], responses=MISSING)
 def read(here: Here, sequence: SequenceId) -> Sequence:
     """Its state and, once published, its measured results."""
     return here.sequences.get(sequence)
 
 
-@router.delete("/{sequence}", status_code=204, dependencies=[PUBLISH])
+@router.delete("/{sequence}", status_code=204, dependencies=[PUBLISH], responses=MISSING)
 def delete(here: Here, sequence: SequenceId) -> None:
     """Remove it; a job that works on it is cancelled."""
     found = here.sequences.get(sequence)
@@ -48,7 +55,12 @@ def delete(here: Here, sequence: SequenceId) -> None:
     here.sequences.delete(sequence)
 
 
-@router.post("/{sequence}/complete", status_code=202, dependencies=[PUBLISH])
+@router.post(
+    "/{sequence}/complete",
+    status_code=202,
+    dependencies=[PUBLISH],
+    responses=problems("not-found", "conflict", "bad-upload", "invalid-request"),
+)
 def complete(here: Here, sequence: SequenceId, response: Response) -> Job:
     """Say that all frames, 0 to the last without a gap, are there. Saying it again returns the same job."""
     job = here.queue.enqueue(sequence)

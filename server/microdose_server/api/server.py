@@ -5,7 +5,9 @@ SIGTERM -> readyz 503, streams and long polls end (`bye`) -> connections close -
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
+import redis
 import uvicorn
 
 from microdose.errors import Unavailable
@@ -15,6 +17,7 @@ from microdose_server.stopping import exit_when_told
 from microdose_server.store.blobs import public_blobs
 from microdose_server.store.embedded import redis_url
 from microdose_server.store.redis import connect, ping
+from microdose_server.store.viewers import Viewers
 
 BACKLOG = 2048
 GRACE_S = 2
@@ -60,6 +63,8 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     exit_when_told()  # uvicorn catches the signals, and raises them again when it is done
     with connect(redis_url(settings)) as client:
         ping(client)
+        with suppress(Unavailable, redis.ResponseError):  # viewers of the bus are not viewers of the API
+            Viewers(client).restore()
     public_blobs(settings.data_dir)
     with _listen(settings.host, settings.port) as listener:
         Server(settings, ready).run([listener])

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from microdose.resources import BaseInfo
 from microdose_server.api.pump import Pump
+from microdose_server.intake.sandbox import Sandbox
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
 from microdose_server.settings import Settings
@@ -31,6 +32,7 @@ class Services:
     originals: BlobStore
     bases: tuple[BaseInfo, ...]
     pump: Pump
+    sandbox: Sandbox
     intake: CapacityLimiter
 
 

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import IO, Any, BinaryIO
 
 from anyio import to_thread
@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from microdose.errors import BadUpload
-from microdose.resources import Job, SequenceCreate
+from microdose.resources import DoseChoice, Job, SequenceCreate
 from microdose_server.api.auth import PUBLISH
 from microdose_server.api.keeping import keep_file, keep_picture
 from microdose_server.api.media import accept
+from microdose_server.api.problem import problems
 from microdose_server.api.services import Here, Services
 from microdose_server.intake.archive import display_name, read_zip
-from microdose_server.intake.clip import read_clip
 from microdose_server.intake.kind import HEAD, clip_format, is_zip
 
 router = APIRouter(tags=["sequences"])
@@ -29,12 +29,13 @@ MAX_FIELD_BYTES = 4096
 _FORM = {
     "type": "object",
     "required": ["files"],
+    "additionalProperties": False,
     "properties": {
         "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
-        "name": {"type": "string"},
-        "profile": {"type": "string"},
-        "dose": {"type": "string"},
-        "lmbda": {"type": "number"},
+        "name": {"type": "string", "maxLength": 200},
+        "profile": {"type": "string", "enum": ["standard"]},
+        "dose": {"type": "string", "enum": [choice.value for choice in DoseChoice]},
+        "lmbda": {"type": "number", "exclusiveMinimum": 0},
     },
 }
 
@@ -43,6 +44,9 @@ _FORM = {
     "/sequences:upload",
     status_code=202,
     dependencies=[PUBLISH, accept("multipart/form-data", required=True)],
+    responses=problems(
+        "too-large", "unsupported-media-type", "bad-picture", "bad-upload", "invalid-request", "no-space"
+    ),
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}},
 )
 async def upload(here: Here, request: Request, response: Response) -> Job:
@@ -98,8 +102,9 @@ def _keep_all(here: Services, sequence: str, files: list[UploadFile]) -> None:
         for n, member in enumerate(read_zip(first, limits)):
             keep_file(here, sequence, n, io.BytesIO(member.data), member.name)
     elif len(files) == 1 and clip_format(head):
-        for n, picture in enumerate(read_clip(first, limits)):
-            keep_picture(here, sequence, n, picture)
+        with closing(here.sandbox.frames(first)) as pictures:
+            for n, picture in enumerate(pictures):
+                keep_picture(here, sequence, n, picture)
     else:
         for n, file in enumerate(files):
             keep_file(here, sequence, n, _picture_file(file), display_name(file.filename or "") or None)

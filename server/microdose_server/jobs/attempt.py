@@ -22,6 +22,7 @@ from microdose_server.jobs import outcome
 from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.records import Jobs
 from microdose_server.jobs.worker import WORKER_PID
+from microdose_server.logs import about
 from microdose_server.settings import Settings
 from microdose_server.store.bus import Attempt
 from microdose_server.store.embedded import redis_url
@@ -55,7 +56,7 @@ def make_attempt(job: str, body: Callable[[Assignment], object]) -> None:
         if begun is None:
             return
         record, attempt = begun
-        with suppress(Fenced):
+        with suppress(Fenced), about(job=job, sequence=record.sequence, attempt=str(record.attempt)):
             try:
                 body(Assignment(client, settings, attempt, Reporter(Jobs(client), record, attempt.token)))
             except (Unavailable, Fenced, *LOST):

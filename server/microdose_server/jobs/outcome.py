@@ -15,6 +15,7 @@ from microdose.problem import Problem, make_problem
 from microdose.resources import Job, JobState, Sequence, SequenceState
 from microdose_server.jobs.records import Jobs
 from microdose_server.store.bus import Attempt
+from microdose_server.store.redis import text
 from microdose_server.store.sequences import Sequences
 
 ENDS = {
@@ -93,8 +94,15 @@ def follow(client: redis.Redis, job: str) -> Job:
     changes = {"state": state, "error": error, "ended": datetime.now(UTC), "eta_s": None}
     with suppress(Fenced):  # another look at the same sequence came first
         newest = int(client.get(keys.fence(record.sequence)) or REMOVED)
-        jobs.write(record.model_copy(update=changes), newest)
+        if jobs.write(record.model_copy(update=changes), newest):
+            client.hincrby(keys.job_ends(), f"{state} {error.slug if error else 'none'}", 1)
     return jobs.get(job)
+
+
+def count_ends(client: redis.Redis) -> dict[tuple[str, str], int]:
+    """How many jobs ended in which state for which reason (the slug of their problem, or none), ever."""
+    counts = {text(name): int(count) for name, count in client.hgetall(keys.job_ends()).items()}
+    return {(name.split(" ")[0], name.split(" ")[-1]): count for name, count in counts.items()}
 
 
 def _end(client: redis.Redis, job: Job) -> tuple[JobState | None, Problem | None]:

@@ -88,6 +88,10 @@ class JobQueue:
             lost = make_problem("job-worker-lost", f"rq gave job {job.id} up after {job.attempt} attempts")
             outcome.lose(self.client, job.id, lost, again=False)
 
+    def workers(self) -> int:
+        """How many workers there are for this line."""
+        return rq.Worker.count(queue=self.rq)
+
     def _present(self, sequence: str) -> Job | None:
         """The job that works on a sequence, or did so to the end."""
         found = Sequences(self.client).get(sequence)

@@ -1,7 +1,7 @@
 """The worker: takes jobs off the queue and runs each in a process of its own.
 
     worker (this)                          job's process
-      BLMOVE a job id --- posix_spawn --->   work.run: torch lives here, and its memory ends here
+      BLMOVE a job id --- posix_spawn --->   horse -> work.run: torch lives and ends here
       heartbeat every 5 s                    progress -> md:job:<id>
       stop command  ------ SIGKILL ------>
       exit status <-----------------------   or its end is noticed here: queue again, or worker-lost
@@ -14,12 +14,13 @@ import logging
 import os
 import signal
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 import redis
 import rq
-from rq import SpawnWorker
+from rq import Worker
 from rq.exceptions import AbandonedJobError
 from rq.executions import Execution
 from rq.job import Job as RqJob
@@ -27,11 +28,14 @@ from rq.job import Job as RqJob
 from microdose.errors import MicrodoseError, NotFound
 from microdose.problem import Problem, make_problem, problem_of
 from microdose_server.jobs import outcome
+from microdose_server.jobs.horse import Errand
 from microdose_server.jobs.queue import JobQueue
+from microdose_server.maintenance import EVERY_S, collect
 from microdose_server.settings import Settings
 from microdose_server.stopping import exit_when_told
 from microdose_server.store.embedded import redis_url
 from microdose_server.store.redis import LOST, connect, ping
+from microdose_server.store.viewers import Viewers
 
 HEARTBEAT_S = 5
 """How often a busy worker says that it lives."""
@@ -44,7 +48,7 @@ WORKER_PID = "MICRODOSE_WORKER_PID"
 log = logging.getLogger(__name__)
 
 
-class JobWorker(SpawnWorker):
+class JobWorker(Worker):
     """rq's worker with what ours needs: a short lease, our records, and a kill that hits the job alone."""
 
     def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
@@ -54,7 +58,8 @@ class JobWorker(SpawnWorker):
 
     def fork_work_horse(self, job: RqJob, queue: rq.Queue) -> None:
         """Start the job's process, or end it at once where a stop came while there was none to kill."""
-        super().fork_work_horse(job, queue)
+        assert self.execution is not None
+        self._horse_pid = Errand(worker=self.key, job=job.id, execution=self.execution.id).start()
         if self._stop_requested or self._stopped_job_id == job.id:
             self.kill_horse()
 
@@ -85,7 +90,14 @@ class JobWorker(SpawnWorker):
     def run_maintenance_tasks(self) -> None:
         """rq's clean-up, which finds the jobs of dead workers, and ours."""
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
-        JobQueue(self.connection, Settings().job_attempts).sweep()
+        settings = Settings()
+        JobQueue(self.connection, settings.job_attempts).sweep()
+        viewers = Viewers(self.connection)
+        for task in (viewers.restore, partial(collect, settings, self.connection, every_s=EVERY_S)):
+            try:
+                task()
+            except (MicrodoseError, OSError, redis.RedisError) as error:  # it can wait; jobs cannot
+                log.warning("maintenance was cut short: %s", error)
 
 
 def on_failure(

@@ -4,10 +4,15 @@
     root/tmp/                 files being written; a rename gives them their name
 
 A blob is there as a whole or not at all, also after a power cut: write, fsync, rename, fsync the folder.
+Its file's time says when it was last put, so that one in use again is not swept: `put` and `discard` exclude
+each other by a lock on tmp/.
 """
 
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from microdose.digest import MAX_BLOB_BYTES, digest_of, is_digest, verify
@@ -37,8 +42,10 @@ class BlobStore:
             raise BadUpload(f"a blob of {len(data)} bytes is over the limit of {MAX_BLOB_BYTES}; split it")
         digest = digest_of(data)
         path = self.path(digest)
-        if self._complete(path, len(data)):
-            return digest
+        with self._locked(fcntl.LOCK_SH):
+            if self._complete(path, len(data)):
+                os.utime(path)
+                return digest
         path.parent.mkdir(parents=True, exist_ok=True)
         self._write(path, data)
         return digest
@@ -71,6 +78,36 @@ class BlobStore:
         except FileNotFoundError:
             raise NotFound(f"no blob {digest} in {self.root}") from None
 
+    def digests(self) -> Iterator[str]:
+        """All blobs that are here, in no order."""
+        for path in self.root.glob("sha256/??/*"):
+            yield f"sha256:{path.name}"
+
+    def discard(self, digest: str, before: float) -> bool:
+        """Remove a blob, unless it is gone or was put at or after the time `before`."""
+        path = self.path(digest)
+        with self._locked(fcntl.LOCK_EX), suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                path.unlink()
+                return True
+        return False
+
+    def tidy(self, before: float) -> None:
+        """Remove what writers that were killed before the time `before` left unfinished."""
+        for path in self._incoming.iterdir():
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
+
+    @contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        handle = os.open(self._incoming, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, kind)
+            yield
+        finally:
+            os.close(handle)  # and with it the lock
+
     @staticmethod
     def _complete(path: Path, size: int) -> bool:
         try:
@@ -86,7 +123,8 @@ class BlobStore:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            incoming.replace(path)
+            with self._locked(fcntl.LOCK_SH):
+                incoming.replace(path)
         except BaseException:
             incoming.unlink()
             raise

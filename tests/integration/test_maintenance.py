@@ -1,0 +1,178 @@
+"""Garbage collection over a real API, a real Redis and real files: what goes, and what must never go."""
+
+import os
+import re
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from microdose import keys
+from microdose.errors import CorruptStream, NotFound
+from microdose.manifest import Manifest
+from microdose.resources import JobState
+from microdose_server.jobs import outcome
+from microdose_server.jobs.records import Jobs
+from microdose_server.jobs.retention import forget_jobs
+from microdose_server.maintenance import Collected, collect
+from microdose_server.store.blobs import BlobStore, originals, public_blobs
+from tests.photos import encode, photo
+from tests.programs import run
+from tests.served import Served
+from tests.tiny_base import tiny_sequence
+
+YEAR_S = 365 * 86_400
+
+
+def pass_time(served: Served) -> None:
+    """Make all that is kept, and what the last collection noted, a year older."""
+    for path in served.settings.data_dir.rglob("*"):
+        if path.is_file():
+            old = path.stat().st_mtime - YEAR_S
+            os.utime(path, (old, old))
+    state = served.settings.data_dir / "gc.json"
+    if state.exists():
+        for when in set(re.findall(r"\d{9,}\.\d+", state.read_text())):
+            state.write_text(state.read_text().replace(when, str(float(when) - YEAR_S)))
+
+
+def collected(served: Served) -> Collected:
+    """Two collections with the grace time between them."""
+    pass_time(served)
+    collect(served.settings, served.bus)
+    pass_time(served)
+    done = collect(served.settings, served.bus)
+    assert done is not None
+    return done
+
+
+def assert_whole(served: Served, manifest: Manifest) -> None:
+    """Every blob of a published sequence can be fetched."""
+    names = {segment.blob.digest for segment in manifest.segments} | {manifest.base.digest}
+    names |= {epoch.dose.digest for epoch in manifest.epochs if epoch.dose}
+    names |= set(tiny_sequence(1).blobs) - names
+    for digest in names:
+        assert served.http.get(f"/v1/blobs/{digest}").status_code == 200
+
+
+def test_originals_go_when_they_are_replaced_deleted_or_published(served: Served) -> None:
+    keeping, gone, done = served.create(), served.create(), served.queued()
+    served.put(keeping, 0, encode(photo(1)))
+    served.put(keeping, 0, encode(photo(2)))
+    served.put(gone, 0, encode(photo(3)))
+    served.http.delete(f"/v1/sequences/{gone}")
+    manifest = served.publish(done)
+    assert len(served.originals()) == 3
+    assert collected(served).originals == 2
+    assert [path.read_bytes() for path in served.originals()] == [encode(photo(2))]
+    assert_whole(served, manifest)
+
+
+def test_blobs_of_a_deleted_sequence_go_and_shared_ones_stay(served: Served) -> None:
+    first, second = served.queued(), served.queued()
+    short, long = served.publish(first, 1), served.publish(second, 3)
+    unnamed = public_blobs(served.settings.data_dir).put(b"of a job that was cut off")
+    served.http.delete(f"/v1/sequences/{long.sequence}")
+    done = collected(served)
+    assert done.blobs >= 1
+    assert served.http.get(f"/v1/blobs/{unnamed}").status_code == 404
+    assert_whole(served, short)
+
+
+def test_nothing_young_goes(served: Served) -> None:
+    manifest = served.publish(served.queued())
+    served.http.delete(f"/v1/sequences/{manifest.sequence}")
+    served.create()
+    for _ in range(2):
+        assert collect(served.settings, served.bus) == Collected()
+    assert_whole(served, manifest)
+
+
+def test_an_empty_redis_is_taken_for_a_wrong_one(served: Served) -> None:
+    manifest = served.publish(served.queued())
+    served.bus.delete(keys.sequences())
+    assert collected(served) == Collected()
+    assert_whole(served, manifest)
+
+
+def test_what_cannot_be_read_stops_the_collection(served: Served) -> None:
+    manifest = served.publish(served.queued())
+    unnamed = public_blobs(served.settings.data_dir).put(b"unnamed")
+    served.bus.set(keys.manifest(manifest.sequence), b"{}")
+    pass_time(served)
+    with pytest.raises(CorruptStream):
+        collect(served.settings, served.bus)
+    assert unnamed in public_blobs(served.settings.data_dir).digests()
+
+
+def test_a_base_that_is_gone_stops_the_collection(served: Served) -> None:
+    manifest = served.publish(served.queued())
+    public_blobs(served.settings.data_dir).path(manifest.base.digest).unlink()
+    with pytest.raises(NotFound):
+        collect(served.settings, served.bus)
+
+
+def test_it_is_not_done_again_before_its_time_nor_twice_at_once(served: Served) -> None:
+    served.create()
+    assert collect(served.settings, served.bus, every_s=3600) == Collected()
+    assert collect(served.settings, served.bus, every_s=3600) is None
+    (served.settings.data_dir / "gc.json").write_text("cut o")
+    assert collect(served.settings, served.bus, every_s=3600) == Collected()
+
+
+def test_a_publication_meanwhile_keeps_all_its_blobs(served: Served) -> None:
+    """One thread publishes and deletes, the other collects with no grace but that of `put`."""
+    settings = served.settings.model_copy(update={"gc_grace_s": 1})
+    served.create()
+    ended = threading.Event()
+
+    def collect_all_the_time() -> None:
+        while not ended.is_set():
+            collect(settings, served.bus)
+
+    collector = threading.Thread(target=collect_all_the_time)
+    collector.start()
+    try:
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            manifest = served.publish(served.queued())
+            assert_whole(served, manifest)
+            served.http.delete(f"/v1/sequences/{manifest.sequence}")
+    finally:
+        ended.set()
+        collector.join()
+
+
+def test_records_of_jobs_go_after_their_time(served: Served) -> None:
+    replaced, present, running = served.queued(), served.queued(), served.queued()
+    for job in (replaced, present):
+        outcome.cancel(served.bus, job.id)
+    served.begin(running)
+    served.http.delete(f"/v1/sequences/{replaced.sequence}")
+    assert forget_jobs(served.bus, datetime.now(UTC) - timedelta(hours=1)) == 0
+    assert forget_jobs(served.bus, datetime.now(UTC) + timedelta(hours=1)) == 1
+    assert {job.id for job in Jobs(served.bus).page().items} == {present.id, running.id}
+    assert not served.bus.exists(keys.job(replaced.id), keys.job_events(replaced.id))
+    assert served.bus.xlen(keys.job_events(present.id)) == 1
+    assert f'"{JobState.CANCELLED}"' in served.http.get(f"/v1/jobs/{present.id}/events").text
+
+
+def test_gc_is_a_command(served: Served) -> None:
+    served.create()
+    arguments = ("gc", "--redis", str(served.settings.redis_url), "--data-dir", str(served.settings.data_dir))
+    done = run(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    assert '"blobs": 0' in done.stdout
+    assert "removed 0 blobs" in run(*arguments).stdout
+
+
+def test_stores_are_swept_apart(served: Served) -> None:
+    """The same bytes may be an original and a public blob."""
+    data = encode(photo(5))
+    sequence = served.create()
+    served.put(sequence, 0, data)
+    digest = public_blobs(served.settings.data_dir).put(data)
+    collected(served)
+    stores: list[BlobStore] = [originals(served.settings.data_dir), public_blobs(served.settings.data_dir)]
+    assert [digest in store.digests() for store in stores] == [True, False]
