@@ -63,6 +63,6 @@ def test_the_bytes_are_those_of_the_file(output: Path, found: dict[str, Any]) ->
 
 
 def test_the_pictures_are_recognisable(output: Path, found: dict[str, Any]) -> None:
-    assert all(found["psnr"][variant] > 15 for variant in VARIANTS)
+    assert all(found["psnr"][variant] > 20 for variant in VARIANTS)
     with Image.open(output / "comparison.png") as sheet:
         assert sheet.width > 6 * 480
