@@ -13,8 +13,9 @@ LPIPS_LEAST_SIDE = 64
 
 
 class Reference(NamedTuple):
-    """The teacher's pictures [N, 3, H, W] in 0..1 and their LPIPS features, worth keeping: they cost as much
-    as a student does.
+    """The teacher's pictures [N, 3, H, W] in 0..1 and their LPIPS features.
+
+    The features are kept because a tile comes round many times and its target never changes.
     """
 
     pixels: Tensor

@@ -27,7 +27,7 @@ from microdose_server.training.recipe import Recipe
 
 ROUNDING = 1.0 / 3.0
 KEPT_REFERENCES = 160
-"""Tiles whose LPIPS features stay in memory, at about 3 MB each."""
+"""Tiles whose LPIPS features stay in memory: by their shapes, 2.6 MB for a tile of 256 x 256 pixels."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,10 @@ SCORED_TILES = 8
 
 @dataclass(frozen=True)
 class Dosed:
-    """A dose's blob or none, and the distortion to the teacher without and with what was chosen."""
+    """A dose's blob or none, and the distortion to the teacher without and with what was chosen.
+
+    Both are 0 where the publisher asked for no dose: then nothing is trained, nor measured.
+    """
 
     dose: bytes | None
     kind: DoseKind

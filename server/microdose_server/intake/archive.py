@@ -19,7 +19,7 @@ from microdose_server.intake.picture import DEFAULT_LIMITS
 from microdose_server.settings import Limits
 
 MAX_RATIO: Final = 200
-"""Inflated over deflated bytes of one member; photographs stay below 3, drawings below 100."""
+"""Inflated over deflated bytes of one member: far above what pictures reach, far below a bomb."""
 MAX_READ: Final = 4 << 20
 """The most bytes one read may ask for. The directory is read at once, so this bounds it too."""
 _CHUNK: Final = 256 << 10

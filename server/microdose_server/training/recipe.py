@@ -30,7 +30,7 @@ class Recipe:
     rate_from_zero_until: float = 0.08
     """The rate weight rises from zero until here: a rate paid before there is a picture kills all latents."""
     perceptual_from: float = 0.3
-    """LPIPS of a blur teaches little and costs as much as the codec itself."""
+    """LPIPS of a blur teaches little, and on a CPU it is a large part of a step."""
     perceptual_crops: int = 4
     """LPIPS sees this many crops of each batch: an unbiased estimate of its mean at half the cost."""
     learning_rate: float = 4e-4
