@@ -16,7 +16,7 @@ demo: set-up
 	$(BIN)/python examples/demo.py --output demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: set-up
 	$(BIN)/ruff check .
