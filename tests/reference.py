@@ -91,7 +91,8 @@ def symbols(payload: bytes, index: Sequence[int], tables: Any) -> list[int]:
 def dose_values(blob: bytes, base: Any) -> list[tuple[int, float, list[int]]]:
     """(slot, step, values) of every tensor of a dose (`base`: the base's JSON)."""
     parts = units(blob)
-    _, _, _, count = struct.unpack("<8sIBH", parts[4])
+    _, _, kind, count = struct.unpack("<8sIBH", parts[4][:15])
+    assert len(parts[4]) == 15 + (8 if kind >= 128 else 0)
     reader = Reader(parts[5])
     heads = [(reader.varint(), struct.unpack("<f", reader.take(4))[0]) for _ in range(count)]
     table = reader.varint()

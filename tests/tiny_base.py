@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from microdose import manifest as m
 from microdose.base import Base, Descriptor, LoadedBase, Tables, TensorSlot
-from microdose.digest import digest_of
+from microdose.digest import digest_of, prefix
 from microdose.dose import Dose, DoseKind, DoseTensor, pack_dose
 from microdose.engine import Graph, hyper_from
 from microdose.ids import new_id
@@ -73,14 +73,15 @@ def tiny_segment(
     return pack_segment(segment)
 
 
-def tiny_dose(base: LoadedBase, epoch: int = 0, seed: int = 0) -> bytes:
-    """A dose of small random changes to every tensor."""
+def tiny_dose(base: LoadedBase, epoch: int = 0, seed: int = 0, parent: bytes | None = None) -> bytes:
+    """A dose of small random changes to every tensor; `parent` is the blob it builds on."""
     rng = np.random.default_rng(seed)
     tensors = [
         DoseTensor(number, 2.0**-10, np.rint(rng.laplace(0, 2, slot.shape)).astype(np.int32))
         for number, slot in enumerate(base.document.tensors)
     ]
-    return pack_dose(Dose(base.prefix, epoch, DoseKind.FULL, tuple(tensors)), base)
+    named = b"" if parent is None else prefix(digest_of(parent))
+    return pack_dose(Dose(base.prefix, epoch, DoseKind.FULL, tuple(tensors), named), base)
 
 
 @dataclass(frozen=True)

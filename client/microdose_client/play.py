@@ -48,8 +48,7 @@ def play(reader: Reader, manifest: Manifest, threads: int = 0) -> Iterator[Decod
     for segment, data in _fetched(reader, manifest.segments):
         if segment.epoch != epoch:
             epoch = segment.epoch
-            dose = manifest.epoch(epoch).dose
-            decoder = Decoder(base, None if dose is None else reader.kept(dose), threads)
+            decoder = Decoder(base, *map(reader.kept, manifest.doses(epoch)), threads=threads)
         picture = decoder.decode(data)
         height, width, _ = picture.pixels.shape
         if (width, height) != (segment.width, segment.height):

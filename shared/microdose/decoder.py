@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microdose.base import LoadedBase
-from microdose.dose import apply_dose, parse_dose
+from microdose.dose import dosed_student
 from microdose.engine import Graph, hyper_from, single
 from microdose.errors import CorruptStream
 from microdose.latents import Floats, decode_hyper, decode_latents, predict
@@ -37,17 +37,16 @@ class Picture:
 
 
 class Decoder:
-    """Decodes segments of one base under one dose (None: the generic student).
+    """Decodes segments of one base under one dose: the last of `doses`, each the parent of the next.
 
-    A new dose needs a new Decoder; building one takes about as long as decoding a small picture. Safe to
-    share between threads.
+    Without any, the generic student paints. A new dose needs a new Decoder; building one takes about as long
+    as decoding a small picture. Safe to share between threads.
     """
 
-    def __init__(self, base: LoadedBase, dose: bytes | None = None, threads: int = 0) -> None:
+    def __init__(self, base: LoadedBase, *doses: bytes, threads: int = 0) -> None:
         """Raises CorruptStream, UnsupportedVersion or DoseMismatch for a dose that does not fit."""
-        student = base.student if dose is None else apply_dose(base.student, base, parse_dose(dose, base))
         self.base = base
-        self._student = Graph(student, threads)
+        self._student = Graph(dosed_student(base, doses), threads)
         self._hyper = hyper_from(Graph(base.hyper, threads))
 
     def decode(self, segment: bytes) -> Picture:

@@ -1,12 +1,17 @@
 """A dose: the specialised weights of one sequence, as quantised differences to the base's generic student.
 
-    DOSE_HEADER  := base digest prefix 8 bytes · epoch u32 · kind u8 · tensor count u16
+    DOSE_HEADER  := base digest prefix 8 bytes · epoch u32 · kind u8 · tensor count u16 [· parent 8 bytes]
     DOSE_TENSORS := (slot varint · step f32) * count · values of all tensors as in rows.py
 
 Rows run along the first axis of a tensor; a vector is one row. The tables are those of the base for doses.
+
+A dose may build on another one, its parent, named by the first 8 bytes of its SHA-256: then its differences
+are to the weights that the parent leads to. The high bit of `kind` says so: a program that knows no parents
+refuses the dose as of an unknown kind, rather than paint with wrong weights.
 """
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
@@ -15,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microdose.base import LoadedBase, TensorSlot
+from microdose.digest import digest_of, prefix
 from microdose.errors import CorruptStream, DoseMismatch, UnsupportedVersion
 from microdose.rows import Shape, decode_rows, encode_rows
 from microdose.varint import read_varint, write_varint
@@ -22,6 +28,11 @@ from microdose.wire import Unit, UnitType, read_blob, write_blob
 
 _HEADER = struct.Struct("<8sIBH")
 _STEP = struct.Struct("<f")
+_BUILDS_ON = 0x80
+_PARENT_SIZE = 8
+
+MAX_CHAIN = 8
+"""The most doses that may build on one another; each costs a client a fetch before it can show anything."""
 
 
 class DoseKind(StrEnum):
@@ -49,12 +60,16 @@ class DoseTensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dose:
-    """Changes to some tensors of the student; a tensor that is not listed stays as it is."""
+    """Changes to some tensors of the student; a tensor that is not listed stays as it is.
+
+    parent: the first 8 bytes of the SHA-256 of the dose that this one builds on, empty if it builds on none.
+    """
 
     base_prefix: bytes
     epoch: int
     kind: DoseKind
     tensors: tuple[DoseTensor, ...]
+    parent: bytes = b""
 
 
 def pack_dose(dose: Dose, base: LoadedBase) -> bytes:
@@ -62,7 +77,8 @@ def pack_dose(dose: Dose, base: LoadedBase) -> bytes:
     or an epoch out of range.
     """
     _check(dose, base)
-    header = _HEADER.pack(dose.base_prefix, dose.epoch, KINDS.index(dose.kind), len(dose.tensors))
+    kind = KINDS.index(dose.kind) | (_BUILDS_ON if dose.parent else 0)
+    header = _HEADER.pack(dose.base_prefix, dose.epoch, kind, len(dose.tensors)) + dose.parent
     heads = [write_varint(tensor.slot) + _STEP.pack(tensor.step) for tensor in dose.tensors]
     matrices = [each.values.reshape(_row_shape(_slot(base, each.slot))) for each in dose.tensors]
     tensors = b"".join(heads) + encode_rows(matrices, base.document.tables.dose)
@@ -74,19 +90,53 @@ def parse_dose(data: bytes, base: LoadedBase) -> Dose:
     units = read_blob(data)
     if [unit.type for unit in units] != [UnitType.DOSE_HEADER, UnitType.DOSE_TENSORS, UnitType.END]:
         raise CorruptStream("not a dose: it must hold a dose header and dose tensors, in this order")
-    if len(units[0].payload) != _HEADER.size:
-        raise CorruptStream(f"dose header of {len(units[0].payload)} bytes instead of {_HEADER.size}")
-    base_prefix, epoch, kind, count = _HEADER.unpack(units[0].payload)
+    base_prefix, epoch, kind, count, parent = _parse_header(units[0].payload)
+    _check_base(base_prefix, base)
+    return Dose(base_prefix, epoch, kind, _parse_tensors(units[1].payload, count, base), parent)
+
+
+def dosed_student(base: LoadedBase, doses: Sequence[bytes]) -> bytes:
+    """The student graph under a chain of dose blobs, each the parent of the next; none: the generic student.
+
+    Raises DoseMismatch for doses that do not build on one another in this order, and as `parse_dose`.
+    """
+    if len(doses) > MAX_CHAIN:
+        raise CorruptStream(f"{len(doses)} doses build on one another; at most {MAX_CHAIN} may")
+    student, parent = base.student, b""
+    for data in doses:
+        dose = parse_dose(data, base)
+        if dose.parent != parent:
+            raise DoseMismatch(
+                f"dose of epoch {dose.epoch} builds on {_called(dose.parent)}, not on {_called(parent)}: "
+                "take the chain that the manifest names"
+            )
+        student, parent = apply_dose(student, base, dose), prefix(digest_of(data))
+    return student
+
+
+def _called(parent: bytes) -> str:
+    return f"dose {parent.hex()}" if parent else "no other dose"
+
+
+def _parse_header(payload: bytes) -> tuple[bytes, int, DoseKind, int, bytes]:
+    """(base prefix, epoch, kind, tensor count, parent)."""
+    if len(payload) < _HEADER.size:
+        raise CorruptStream(f"dose header of {len(payload)} bytes instead of {_HEADER.size}")
+    base_prefix, epoch, number, count = _HEADER.unpack_from(payload)
+    kind = number & ~_BUILDS_ON
     if kind >= len(KINDS):
         raise UnsupportedVersion(f"doses of kind {kind} are unknown to this program: update it")
-    _check_base(base_prefix, base)
-    return Dose(base_prefix, epoch, KINDS[kind], _parse_tensors(units[1].payload, count, base))
+    size = _HEADER.size + (_PARENT_SIZE if number & _BUILDS_ON else 0)
+    if len(payload) != size:
+        raise CorruptStream(f"dose header of {len(payload)} bytes instead of {size}")
+    return base_prefix, epoch, KINDS[kind], count, payload[_HEADER.size :]
 
 
 def apply_dose(student: bytes, base: LoadedBase, dose: Dose) -> bytes:
-    """The student graph with float32(w + float32(step) * value) written over every dosed weight w.
+    """`student` with float32(w + float32(step) * value) written over every dosed weight w.
 
-    Weights with value 0 keep their very bytes. Raises DoseMismatch for a dose or a graph of another base.
+    `student` is the base's, or what the parent made of it. Weights with value 0 keep their very bytes.
+    Raises DoseMismatch for a dose or a graph of another base.
     """
     _check(dose, base)
     graph = bytearray(student)
@@ -145,6 +195,8 @@ def _check(dose: Dose, base: LoadedBase) -> None:
     _check_distinct([tensor.slot for tensor in dose.tensors])
     if not 0 <= dose.epoch < 2**32:
         raise CorruptStream(f"epoch {dose.epoch} is not an unsigned 32-bit integer")
+    if len(dose.parent) not in (0, _PARENT_SIZE):
+        raise CorruptStream(f"the parent of a dose is named by {len(dose.parent)} bytes, not {_PARENT_SIZE}")
     for tensor in dose.tensors:
         _check_step(float(np.float32(tensor.step)))
         slot = _slot(base, tensor.slot)

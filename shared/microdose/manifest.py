@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from microdose.base import Descriptor
 from microdose.document import Document, parse_document
-from microdose.dose import DoseKind
+from microdose.dose import MAX_CHAIN, DoseKind
 from microdose.errors import UnsupportedVersion
 from microdose.ids import Id
 from microdose.segment import MAX_SIDE
@@ -44,11 +44,21 @@ class SegmentEntry(Document):
 
 
 class EpochEntry(Document):
-    """One dose; `dose` is None where the generic student is used as it is."""
+    """One dose; `dose` is None where the generic student is used as it is.
+
+    `parent`: the earlier epoch whose weights the dose is a difference to; None: the generic student.
+    """
 
     epoch: Count
     kind: DoseKind
     dose: Descriptor | None = None
+    parent: Count | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "EpochEntry":
+        if self.parent is not None and self.dose is None:
+            raise ValueError(f"epoch {self.epoch} has a parent but no dose")
+        return self
 
 
 class ByteCounts(Document):
@@ -99,11 +109,32 @@ class Manifest(Document):
         for entry in self.segments:
             if entry.epoch not in epochs:
                 raise ValueError(f"segment {entry.n} belongs to epoch {entry.epoch}, which is not listed")
+        self._check_chains()
         return self
+
+    def _check_chains(self) -> None:
+        """Every parent is an earlier epoch with a dose, and no chain of them is too long."""
+        depth: dict[int, int] = {}
+        for entry in sorted(self.epochs, key=lambda entry: entry.epoch):
+            above = 0 if entry.parent is None else depth.get(entry.parent, 0)
+            if entry.parent is not None and above == 0:
+                raise ValueError(
+                    f"epoch {entry.epoch} builds on {entry.parent}, which is no earlier one with a dose"
+                )
+            if above == MAX_CHAIN:
+                raise ValueError(f"epoch {entry.epoch} builds on {above} doses; at most {MAX_CHAIN - 1}")
+            depth[entry.epoch] = 0 if entry.dose is None else above + 1
 
     def epoch(self, epoch: int) -> EpochEntry:
         """The entry of an epoch that one of the segments belongs to."""
         return next(entry for entry in self.epochs if entry.epoch == epoch)
+
+    def doses(self, epoch: int) -> tuple[Descriptor, ...]:
+        """The doses of an epoch in the order in which they are applied; empty for the generic student."""
+        entry = self.epoch(epoch)
+        if entry.dose is None:
+            return ()
+        return (*(() if entry.parent is None else self.doses(entry.parent)), entry.dose)
 
     def descriptors(self) -> Iterator[Descriptor]:
         """Every blob the manifest names: base document, doses, segments."""
@@ -113,13 +144,14 @@ class Manifest(Document):
 
 
 class Event(Document):
-    """One change of a sequence, at most 1 KiB as JSON."""
+    """One change of a sequence, at most 1 KiB as JSON. `dose` and `parent` are those of its epoch's entry."""
 
     seq: Count
     type: Literal["init", "segment", "discontinuity", "end"]
     epoch: Count = 0
     segment: SegmentEntry | None = None
     dose: Descriptor | None = None
+    parent: Count | None = None
     base: Descriptor | None = None
 
     def to_bytes(self) -> bytes:

@@ -40,8 +40,7 @@ def decode(manifest: Manifest, blobs: BlobStore) -> list[Pixels]:
         return blobs.get(descriptor.digest)
 
     base = load_base(fetch(manifest.base), fetch)
-    dose = manifest.epochs[0].dose
-    decoder = Decoder(base, fetch(dose) if dose else None)
+    decoder = Decoder(base, *map(fetch, manifest.doses(0)))
     return [decoder.decode(fetch(entry.blob)).pixels for entry in manifest.segments]
 
 

@@ -99,13 +99,15 @@ def doses(draw: st.DrawFn) -> Dose:
         values.flat[0] = draw(NEAR_OR_FAR)
         step = draw(st.floats(2.0**-30, 1.0, width=32))
         tensors.append(DoseTensor(number, step, values))
-    return Dose(BASE.prefix, draw(U32), draw(st.sampled_from(KINDS)), tuple(tensors))
+    parent = draw(st.just(b"") | st.binary(min_size=8, max_size=8))
+    return Dose(BASE.prefix, draw(U32), draw(st.sampled_from(KINDS)), tuple(tensors), parent)
 
 
 @given(doses())
 def test_doses(dose: Dose) -> None:
     parsed = parse_dose(pack_dose(dose, BASE), BASE)
     assert (parsed.epoch, parsed.kind, len(parsed.tensors)) == (dose.epoch, dose.kind, len(dose.tensors))
+    assert parsed.parent == dose.parent
     for left, right in zip(parsed.tensors, dose.tensors, strict=True):
         assert (left.slot, left.step) == (right.slot, right.step)
         assert np.array_equal(left.values, right.values)

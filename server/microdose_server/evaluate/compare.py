@@ -58,7 +58,7 @@ class Comparison:
         self.decoders = {
             "teacher": Decoder(replace(self.base, student=teacher)),
             "generic": Decoder(self.base),
-            "student": Decoder(self.base, self.dose),
+            "student": Decoder(self.base, *([] if self.dose is None else [self.dose])),
         }
 
     def params(self) -> dict[str, int]:

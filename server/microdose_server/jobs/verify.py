@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from microdose.base import LoadedBase
 from microdose.decoder import Decoder, to_pixels
-from microdose.dose import apply_dose, parse_dose
+from microdose.dose import dosed_student
 from microdose.engine import Graph
 from microdose.errors import NotReproducible
 
@@ -16,11 +16,10 @@ TOLERANCE = 1
 class Verifier:
     """Compares what a viewer decodes with the student's own picture of the latents that the encoder had."""
 
-    def __init__(self, base: LoadedBase, dose: bytes | None, threads: int = 0) -> None:
-        """Raises CorruptStream or DoseMismatch for a dose that no client would take."""
-        student = base.student if dose is None else apply_dose(base.student, base, parse_dose(dose, base))
-        self._student = Graph(student, threads)
-        self._decoder = Decoder(base, dose, threads)
+    def __init__(self, base: LoadedBase, *doses: bytes, threads: int = 0) -> None:
+        """As for a `Decoder`. Raises CorruptStream or DoseMismatch for doses that no client would take."""
+        self._student = Graph(dosed_student(base, doses), threads)
+        self._decoder = Decoder(base, *doses, threads=threads)
 
     def check(self, n: int, segment: bytes, y_hat: NDArray[np.float32]) -> None:
         """Return when picture `n` decodes as it must. y_hat: float32[C,h,w], the encoder's.

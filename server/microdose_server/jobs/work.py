@@ -117,7 +117,7 @@ def verify(
 ) -> None:
     """Decode every segment as a viewer will. Raises NotReproducible or CorruptStream."""
     report.phase("verify", len(pictures))
-    verifier = Verifier(encoder.base, dosed.dose)
+    verifier = Verifier(encoder.base, *([] if dosed.dose is None else [dosed.dose]))
     for done, picture in enumerate(pictures, start=1):
         verifier.check(picture.coded.frame.n, picture.coded.segment, picture.encoded.y_hat)
         report.step(done)

@@ -34,7 +34,16 @@ def test_a_dose_changes_the_picture_and_an_empty_one_does_not() -> None:
     generic = Decoder(BASE).decode(data).pixels
     dosed = Decoder(BASE, tiny_dose(BASE)).decode(data).pixels
     assert not np.array_equal(generic, dosed)
-    assert np.array_equal(generic, Decoder(BASE, None, threads=2).decode(data).pixels)
+    assert np.array_equal(generic, Decoder(BASE, threads=2).decode(data).pixels)
+
+
+def test_doses_may_build_on_one_another() -> None:
+    data, first = tiny_segment(BASE), tiny_dose(BASE)
+    second = tiny_dose(BASE, epoch=1, seed=1, parent=first)
+    one, both = Decoder(BASE, first), Decoder(BASE, first, second)
+    assert not np.array_equal(one.decode(data).pixels, both.decode(data).pixels)
+    with pytest.raises(DoseMismatch, match="builds on"):
+        Decoder(BASE, second)
 
 
 def test_what_belongs_to_another_base_is_refused() -> None:

@@ -3,7 +3,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from microdose.dose import Dose, DoseKind, DoseTensor, apply_dose, pack_dose, parse_dose
+from microdose.digest import digest_of, prefix
+from microdose.dose import (
+    MAX_CHAIN,
+    Dose,
+    DoseKind,
+    DoseTensor,
+    apply_dose,
+    dosed_student,
+    pack_dose,
+    parse_dose,
+)
 from microdose.errors import CorruptStream, DoseMismatch, UnsupportedVersion
 from microdose.wire import Unit, UnitType, read_blob, write_blob
 from tests.tiny_base import tiny_base, tiny_dose
@@ -23,6 +33,7 @@ def random_tensor(number: int, spread: float = 1.0, seed: int = 0) -> DoseTensor
 
 def assert_same(one: Dose, other: Dose) -> None:
     assert (one.base_prefix, one.epoch, one.kind) == (other.base_prefix, other.epoch, other.kind)
+    assert one.parent == other.parent
     assert [(each.slot, each.step) for each in one.tensors] == [
         (each.slot, each.step) for each in other.tensors
     ]
@@ -73,6 +84,36 @@ def test_zeros_change_no_byte_even_of_a_negative_zero() -> None:
     assert apply_dose(bytes(student), BASE, dose_of(tensor)) == bytes(student)
 
 
+def test_a_parent_costs_eight_bytes() -> None:
+    dose = dose_of(random_tensor(2))
+    child = replace(dose, parent=prefix(digest_of(b"parent")))
+    assert_same(parse_dose(pack_dose(child, BASE), BASE), child)
+    assert len(pack_dose(child, BASE)) == len(pack_dose(dose, BASE)) + 8
+    with pytest.raises(CorruptStream, match="named by 3 bytes"):
+        pack_dose(replace(dose, parent=b"abc"), BASE)
+
+
+def test_a_chain_is_applied_one_after_another() -> None:
+    first = tiny_dose(BASE)
+    second = tiny_dose(BASE, epoch=1, seed=1, parent=first)
+    student = BASE.student
+    for data in (first, second):
+        student = apply_dose(student, BASE, parse_dose(data, BASE))
+    assert dosed_student(BASE, [first, second]) == student
+    assert dosed_student(BASE, []) == BASE.student
+
+
+def test_only_a_whole_chain_in_its_order_is_applied() -> None:
+    first = tiny_dose(BASE)
+    second = tiny_dose(BASE, epoch=1, seed=1, parent=first)
+    other = tiny_dose(BASE, seed=2)
+    for chain in ([second], [second, first], [other, second], [first, other]):
+        with pytest.raises(DoseMismatch, match="builds on"):
+            dosed_student(BASE, chain)
+    with pytest.raises(CorruptStream, match="at most 8"):
+        dosed_student(BASE, [first] * (MAX_CHAIN + 1))
+
+
 def test_a_dose_for_another_base_is_refused_everywhere() -> None:
     other = tiny_base(1)
     with pytest.raises(DoseMismatch, match="made for base"):
@@ -115,6 +156,8 @@ def test_hostile_doses_are_refused() -> None:
     header, tensors, _ = (unit.payload for unit in read_blob(repacked()))
     cases: list[tuple[bytes, str]] = [
         (repacked(header=header[:-1]), "instead of 15"),
+        (repacked(header=header + bytes(8)), "instead of 15"),
+        (repacked(header=header[:12] + b"\x81" + header[13:]), "instead of 23"),
         (repacked(header=header[:-2] + b"\xff\xff"), "."),
         (repacked(header=header[:-2] + b"\2\0", tensors=tensors[:5] * 2 + tensors[5:]), "twice"),
         (repacked(tensors=b"\x7f" + tensors[1:]), "tensor 127"),

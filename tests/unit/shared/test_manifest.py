@@ -26,6 +26,12 @@ def altered(**changes: Any) -> bytes:
     return json.dumps(json.loads(MANIFEST.to_bytes()) | changes).encode()
 
 
+def dosed(epoch: int, parent: int | None = None) -> dict[str, Any]:
+    """An entry of `epochs` with a dose of its own."""
+    blob = Descriptor(media_type="x/y", digest=digest_of(bytes([epoch])), size=1)
+    return {"epoch": epoch, "kind": "full", "dose": blob.model_dump(), "parent": parent}
+
+
 def test_round_trip() -> None:
     assert parse_manifest(MANIFEST.to_bytes()) == MANIFEST
 
@@ -59,6 +65,12 @@ def test_a_newer_protocol_is_told_apart_even_where_the_rest_has_changed() -> Non
         ({"epochs": []}, "epoch 0, which is not listed"),
         ({"epochs": [{"epoch": 0, "kind": "none"}] * 2}, "twice"),
         ({"epochs": [{"epoch": 0, "kind": "magic"}]}, "kind"),
+        ({"epochs": [dosed(0), {"epoch": 1, "kind": "none", "parent": 0}]}, "a parent but no dose"),
+        ({"epochs": [dosed(0), dosed(1, 1)]}, "builds on 1"),
+        ({"epochs": [dosed(0, 1), dosed(1)]}, "builds on 1"),
+        ({"epochs": [dosed(0), dosed(2, 1)]}, "builds on 1"),
+        ({"epochs": [{"epoch": 0, "kind": "none"}, dosed(1, 0)]}, "builds on 0"),
+        ({"epochs": [dosed(0), *(dosed(n, n - 1) for n in range(1, 9))]}, "at most 7"),
         ({"base": {"media_type": "x", "digest": "sha256:00", "size": 1}}, "base.digest"),
         ({"segments": [json.loads(MANIFEST.segments[0].to_bytes())] * 2}, "increasing n"),
         ({"last_event_id": "x" * 51}, "last_event_id"),
@@ -80,6 +92,23 @@ def test_descriptors_name_base_doses_and_segments() -> None:
     assert MANIFEST.epoch(0).kind is DoseKind.FULL
 
 
+def test_an_epochs_doses_are_its_chain_from_the_oldest() -> None:
+    epochs = [dosed(0), dosed(1, 0), dosed(2, 0), dosed(3, 2), {"epoch": 4, "kind": "none"}]
+    manifest = parse_manifest(altered(epochs=epochs))
+    chains = [[digest_of(bytes([each])) for each in chain] for chain in ([0], [0, 1], [0, 2], [0, 2, 3], [])]
+    assert [[dose.digest for dose in manifest.doses(epoch)] for epoch in range(5)] == chains
+
+
+def test_a_chain_of_eight_is_still_allowed() -> None:
+    epochs = [dosed(0), *(dosed(n, n - 1) for n in range(1, 8))]
+    assert len(parse_manifest(altered(epochs=epochs)).doses(7)) == 8
+
+
+def test_epochs_written_before_there_were_parents_have_none() -> None:
+    old = {"epoch": 0, "kind": "none", "dose": None}
+    assert parse_manifest(altered(epochs=[old])).epochs[0].parent is None
+
+
 def test_byte_counts_sum_without_the_base() -> None:
     assert ByteCounts(latents=1, dose=2, headers=4, base=8).total == 7
 
@@ -93,7 +122,9 @@ def test_events_fit_in_a_kibibyte_whatever_the_names() -> None:
     blob = entry("").blob
     for name in ("cat.png", "\U0001f408" * 200):
         segment = entry(name, ("a note of some length" * 8,) * 16)
-        event = Event(seq=2**53, type="segment", epoch=2**53, segment=segment, dose=blob, base=blob)
+        event = Event(
+            seq=2**53, type="segment", epoch=2**53, segment=segment, dose=blob, parent=2**53, base=blob
+        )
         data = event.to_bytes()
         assert len(data) <= MAX_EVENT_BYTES
         assert Event.model_validate_json(data).segment == entry("").model_copy(update={"name": None})

@@ -14,19 +14,19 @@ SEGMENT = tiny_segment(BASE)
 Y_HAT = decode_picture(parse_segment(SEGMENT), BASE, hyper_from(Graph(BASE.hyper, 1)))
 
 
-@pytest.mark.parametrize("dose", [None, tiny_dose(BASE)], ids=["generic", "dosed"])
-def test_what_was_encoded_passes(dose: bytes | None) -> None:
-    Verifier(BASE, dose, threads=1).check(0, SEGMENT, Y_HAT)
+@pytest.mark.parametrize("doses", [(), (tiny_dose(BASE),)], ids=["generic", "dosed"])
+def test_what_was_encoded_passes(doses: tuple[bytes, ...]) -> None:
+    Verifier(BASE, *doses, threads=1).check(0, SEGMENT, Y_HAT)
 
 
 def test_other_latents_than_the_encoders_do_not() -> None:
     with pytest.raises(NotReproducible, match="picture 7"):
-        Verifier(BASE, None, threads=1).check(7, SEGMENT, np.roll(Y_HAT, 1, axis=2))
+        Verifier(BASE, threads=1).check(7, SEGMENT, np.roll(Y_HAT, 1, axis=2))
 
 
 def test_damaged_bytes_do_not() -> None:
     with pytest.raises(CorruptStream):
-        Verifier(BASE, None, threads=1).check(0, SEGMENT[:-1], Y_HAT)
+        Verifier(BASE, threads=1).check(0, SEGMENT[:-1], Y_HAT)
 
 
 def test_a_dose_of_another_base_does_not() -> None:

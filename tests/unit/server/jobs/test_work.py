@@ -53,7 +53,7 @@ def test_a_job_turns_pictures_into_what_viewers_decode(bus: redis.Redis, give: G
     process(given, TinyEncoder())
     manifest = parse_manifest(read_manifest(bus, given.attempt.sequence) or b"")
     assert [entry.name for entry in manifest.segments] == ["0.png", "1.png"]
-    decoder = Decoder(TinyEncoder().base, None, threads=1)
+    decoder = Decoder(TinyEncoder().base, threads=1)
     for entry in manifest.segments:
         segment = public_blobs(tmp_path).get(entry.blob.digest)
         assert Bus(bus).blob(entry.blob) == segment
