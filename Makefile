@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 CACHE  := $(or $(MICRODOSE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/microdose)
 LPIPS  := $(CACHE)/lpips_alexnet_v0.1.safetensors
+DISTS  := $(CACHE)/dists_vgg16.safetensors
 STAMP  := $(VENV)/.installed
 TORCH  := $(shell sed -n 's/^torch==//p' constraints.txt)
 
@@ -27,7 +28,7 @@ format: set-up
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-set-up: $(STAMP) $(LPIPS)
+set-up: $(STAMP) $(LPIPS) $(DISTS)
 
 # compressai has ready-made wheels for Python 3.11 and 3.12; a newer Python has to compile it.
 $(BIN)/python:
@@ -54,6 +55,9 @@ $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 
 $(LPIPS): | $(STAMP)
 	$(BIN)/python -m microdose_server.training.lpips_weights
+
+$(DISTS): | $(STAMP)
+	$(BIN)/python -m microdose_server.evaluate.dists_weights
 
 clean:
 	rm -rf $(VENV) demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """The teacher against what people would pick instead: how good the same bytes look, picture by picture.
 
-    picture -> teacher -> segment, every byte of it counted -> decoded -> PSNR, MS-SSIM, LPIPS
+    picture -> teacher -> segment, every byte of it counted -> decoded -> PSNR, MS-SSIM, LPIPS, DISTS
             -> JPEG, WebP, AVIF, JPEG XL, x265 intra, each searched to no fewer bytes -> the same
 
 Numbers are means over the pictures. A codec that this machine lacks is named under `absent`. Every segment is
@@ -30,7 +30,7 @@ from microdose_server.codec.shipped import load_teacher
 from microdose_server.evaluate.codecs import Codec, encode_to_bytes, why_absent
 from microdose_server.evaluate.curves import Curve, plot, read_curves
 from microdose_server.evaluate.machine import machine
-from microdose_server.evaluate.metrics import Pixels, lpips, ms_ssim, psnr
+from microdose_server.evaluate.metrics import Pixels, dists, lpips, ms_ssim, psnr
 from microdose_server.evaluate.pictures import picture_files, read_pictures
 
 LEAST_SIDE = 161
@@ -42,7 +42,7 @@ NOT_COMPARABLE = (
     "steps of 15 %, and JPEG's worst quality may be far above.",
     "Below its quality 19, JPEG XL chooses to code pictures at half their size, which costs it dearly here.",
     "The teacher is trained for LPIPS (AlexNet, v0.1), the rivals are tuned for other measures: LPIPS "
-    "flatters the teacher, PSNR flatters them. DISTS is not measured.",
+    "flatters the teacher, PSNR flatters them. Nobody here is trained for DISTS.",
     "Published curves were measured by others, most of models trained for PSNR or MS-SSIM alone.",
     "Viewers see the student's picture and pay for a dose: this is the teacher alone.",
 )
@@ -57,6 +57,7 @@ class Quality:
     psnr: float
     ms_ssim: float
     lpips: float
+    dists: float
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Measured:
 def judge(original: Pixels, shown: Pixels, size: int, allowed: int) -> Quality:
     """The quality of `shown`, coded in `size` bytes where `allowed` were to be had."""
     height, width, _ = original.shape
-    distances = psnr(original, shown), ms_ssim(original, shown), lpips(original, shown)
+    distances = (metric(original, shown) for metric in (psnr, ms_ssim, lpips, dists))
     return Quality(8 * size / (height * width), size / allowed, *distances)
 
 
@@ -120,7 +121,7 @@ def figures(average: Measured) -> dict[str, Any]:
     numbers = asdict(average.teacher)
     del numbers["bytes_ratio"]
     equal = {rival.codec: quality for rival, quality in average.rivals.items() if rival.rate == 1.0}
-    for name in ("bpp", "lpips", "psnr", "ms_ssim"):
+    for name in ("bpp", "lpips", "psnr", "ms_ssim", "dists"):
         values = {codec.value: getattr(quality, name) for codec, quality in equal.items()}
         numbers[f"{name}_at_equal_bytes"] = values
     numbers["bytes_ratio"] = {codec.value: quality.bytes_ratio for codec, quality in equal.items()}
@@ -132,7 +133,8 @@ def curves(average: Measured, name: str, description: str) -> list[Curve]:
     points = {name: [average.teacher]}
     for rival, quality in average.rivals.items():
         points.setdefault(rival.codec.value, []).append(quality)
-    columns = {"bpp": "bpp", "psnr-rgb": "psnr", "ms-ssim-rgb": "ms_ssim", "lpips": "lpips"}
+    columns = {"bpp": "bpp", "psnr-rgb": "psnr", "ms-ssim-rgb": "ms_ssim"}
+    columns |= {name: name for name in ("lpips", "dists")}
     return [
         Curve(
             codec,
@@ -166,13 +168,13 @@ def _row(name: str, measured: Measured) -> dict[str, Any]:
 def table(found: Mapping[str, Any]) -> str:
     """The figures, for people."""
     numbers = found["figures"]
-    lines = ["                bpp    bytes   PSNR, dB   MS-SSIM    LPIPS"]
-    row = "{:10}{:9.4f}{:8.2f}x{:11.2f}{:10.4f}{:9.4f}".format
-    lines.append(row("teacher", numbers["bpp"], 1, numbers["psnr"], numbers["ms_ssim"], numbers["lpips"]))
+    lines = ["                bpp    bytes   PSNR, dB   MS-SSIM    LPIPS    DISTS"]
+    row = "{:10}{:9.4f}{:8.2f}x{:11.2f}{:10.4f}{:9.4f}{:9.4f}".format
+    columns = ("bpp", "psnr", "ms_ssim", "lpips", "dists")
+    bpp, *values = (numbers[name] for name in columns)
+    lines.append(row("teacher", bpp, 1, *values))
     for codec, ratio in numbers["bytes_ratio"].items():
-        bpp, *values = (
-            numbers[f"{name}_at_equal_bytes"][codec] for name in ("bpp", "psnr", "ms_ssim", "lpips")
-        )
+        bpp, *values = (numbers[f"{name}_at_equal_bytes"][codec] for name in columns)
         lines.append(row(codec, bpp, ratio, *values))
     lines += [f"{codec:10} absent: {reason}" for codec, reason in found["absent"].items()]
     lines += [found["description"], *(f"* {line}" for line in found["not_comparable"])]

@@ -2,7 +2,7 @@
 
     {"name": ..., "description": ..., "results": {"bpp": [...], "psnr-rgb": [...], "ms-ssim-rgb": [...], ...}}
 
-Every list of `results` has one number per rate. `lpips` is our addition to the schema.
+Every list of `results` has one number per rate. `lpips` and `dists` are our additions to the schema.
 """
 
 import json
@@ -63,14 +63,19 @@ def series(curve: Curve, metric: str) -> list[tuple[float, float]]:
     return sorted(zip(curve.results["bpp"], values, strict=False))
 
 
-PANELS = {"psnr-rgb": "PSNR, dB", "ms-ssim-rgb": "MS-SSIM, dB", "lpips": "LPIPS (less is better)"}
+PANELS = {
+    "psnr-rgb": "PSNR, dB",
+    "ms-ssim-rgb": "MS-SSIM, dB",
+    "lpips": "LPIPS (less is better)",
+    "dists": "DISTS (less is better)",
+}
 
 
 def plot(measured: Sequence[Curve], published: Sequence[Curve], file: Path) -> None:
     """A PNG with a panel per metric: what was measured here in bold, what others published dashed."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(17, 6), layout="constrained")
+    figure = Figure(figsize=(21, 6), layout="constrained")
     most = 2 * max(rate for curve in measured for rate in curve.results["bpp"])
     for panel, (metric, label) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
         for number, curve in enumerate(published):

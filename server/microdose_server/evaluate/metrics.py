@@ -1,4 +1,4 @@
-"""How far a decoded picture is from another: PSNR, MS-SSIM, LPIPS. Pictures are uint8 [H, W, 3], sRGB."""
+"""How far a picture uint8 [H, W, 3], sRGB, is from another: PSNR, MS-SSIM, LPIPS, DISTS."""
 
 import functools
 import math
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pytorch_msssim import ms_ssim as torch_ms_ssim
 from torch import Tensor
 
+from microdose_server.evaluate.dists import DISTS
 from microdose_server.training.lpips import LPIPS
 
 Pixels = NDArray[np.uint8]
@@ -31,7 +32,13 @@ def ms_ssim(a: Pixels, b: Pixels) -> float:
 def lpips(a: Pixels, b: Pixels) -> float:
     """LPIPS v0.1 with AlexNet, 0 for equal pictures. Needs its weights: see `training.lpips_weights`."""
     with torch.inference_mode():
-        return float(_network()(tensor_of(a), tensor_of(b)))
+        return float(_lpips()(tensor_of(a), tensor_of(b)))
+
+
+def dists(a: Pixels, b: Pixels) -> float:
+    """DISTS at the pictures' own size, 0 for equal ones. Needs its weights: see `evaluate.dists_weights`."""
+    with torch.inference_mode():
+        return float(_dists()(tensor_of(a), tensor_of(b)))
 
 
 def tensor_of(pixels: Pixels) -> Tensor:
@@ -40,5 +47,10 @@ def tensor_of(pixels: Pixels) -> Tensor:
 
 
 @functools.cache
-def _network() -> LPIPS:
+def _lpips() -> LPIPS:
     return LPIPS()
+
+
+@functools.cache
+def _dists() -> DISTS:
+    return DISTS()

@@ -9,12 +9,14 @@ from torch import Tensor
 from microdose_server.codec.discriminator import Discriminator
 from microdose_server.codec.teacher import Teacher
 from microdose_server.training.checkpoint import RunState
-from microdose_server.training.loop import BETAS, Run
+from microdose_server.training.loop import Run
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.objective import TeacherLoss, discriminator_loss, stage_two_loss
 from microdose_server.training.peers import ALONE, Peers
 from microdose_server.training.precision import as_the_device_likes, placed, reconstruct
 from microdose_server.training.recipe import StageTwo
+
+BETAS = (0.9, 0.99)
 
 
 class AdversarialRun(Run):

@@ -57,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--target-bpp", type=float)
+    parser.add_argument("--k-p", type=float, help="weight of LPIPS")
+    parser.add_argument("--lmbda", type=float, dest="lmbda_above", help="weight of rate above the target")
+    parser.add_argument("--perceptual-crops", type=int, help="crops of each batch that LPIPS sees")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--batch", type=int, help="crops per step, over all processes")
     parser.add_argument("--crop", type=_crop)
@@ -96,10 +99,11 @@ def _start(arguments: argparse.Namespace, peers: Peers) -> Run:
     teacher = Teacher(preset) if fresh else teacher_from(arguments.start, preset)
     training: Run
     if arguments.stage == 1:
-        training = Run(teacher, replace(Recipe(), **_given(arguments)), peers.device, peers=peers)
+        recipe = Recipe() if arguments.start is None else Recipe().continued()
+        training = Run(teacher, replace(recipe, **_given(arguments)), peers.device, peers=peers)
     else:
-        recipe = replace(StageTwo(), **_given(arguments))
-        training = AdversarialRun(teacher, recipe, peers.device, peers=peers)
+        sharper = replace(StageTwo(), **_given(arguments))
+        training = AdversarialRun(teacher, sharper, peers.device, peers=peers)
     if state is not None:
         training.restore(state)
     return training
@@ -107,7 +111,15 @@ def _start(arguments: argparse.Namespace, peers: Peers) -> Run:
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the command line changes in a recipe."""
-    names = ("target_bpp", "learning_rate", "batch", "crop")
+    names = (
+        "target_bpp",
+        "k_p",
+        "lmbda_above",
+        "perceptual_crops",
+        "learning_rate",
+        "batch",
+        "crop",
+    )
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     return {**given, "frozen": ENCODER} if arguments.frozen_encoder else given
 

@@ -17,13 +17,12 @@ from microdose_server.training.batches import Batches
 from microdose_server.training.checkpoint import RunState, save_state
 from microdose_server.training.data import Pixels
 from microdose_server.training.lpips import LPIPS
+from microdose_server.training.muon import Muon
 from microdose_server.training.noise import noise_state, restore_noise, seed_noise
 from microdose_server.training.objective import TeacherLoss, stage_one_loss
 from microdose_server.training.peers import ALONE, Peers
 from microdose_server.training.precision import as_the_device_likes, placed
 from microdose_server.training.recipe import Recipe
-
-BETAS = (0.9, 0.99)
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class Run:
         peers.agree(teacher.state_dict().values())
         self.ema = {name: value.detach().clone() for name, value in teacher.state_dict().items()}
         self.trained = [parameter for parameter in teacher.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.Adam(self.trained, lr=recipe.learning_rate, betas=BETAS)
+        self.optimizer = Muon(self.trained, lr=recipe.learning_rate)
         self.rng = np.random.default_rng(seed)
         seed_noise(seed, peers)
         self.step = 0

@@ -6,7 +6,8 @@ that the codec learns to see before it learns to save.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 ENCODER = ("g_a", "hyperprior")
 """The parts of a teacher that decide which bits are sent."""
@@ -43,6 +44,10 @@ class Recipe:
     crop: int = 128
     frozen: tuple[str, ...] = ()
     """Parts of the teacher that keep their weights."""
+
+    def continued(self) -> Self:
+        """This recipe for weights that can see already: every term weighs in full from the first step."""
+        return replace(self, relaxed_until=0.0, rate_from_zero_until=0.0, perceptual_from=0.0)
 
     def target_at(self, progress: float) -> float:
         """Target rate in bpp after this fraction of the run."""

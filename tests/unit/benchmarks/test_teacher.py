@@ -27,7 +27,7 @@ def test_the_mean_is_over_pictures() -> None:
 
 def test_figures_quote_the_rivals_at_equal_bytes_only() -> None:
     found = figures(measured(0.5))
-    assert found["bpp"] == found["psnr"] == found["ms_ssim"] == found["lpips"] == 0.5
+    assert found["bpp"] == found["psnr"] == found["ms_ssim"] == found["lpips"] == found["dists"] == 0.5
     assert (
         found["bpp_at_equal_bytes"] == found["lpips_at_equal_bytes"] == found["bytes_ratio"] == {"jpeg": 1.5}
     )

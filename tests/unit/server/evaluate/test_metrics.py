@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from microdose_server.evaluate.metrics import Pixels, lpips, ms_ssim, psnr, tensor_of
+from microdose_server.evaluate.metrics import Pixels, dists, lpips, ms_ssim, psnr, tensor_of
 
 
 @pytest.fixture
@@ -27,6 +27,7 @@ def test_psnr_does_not_wrap_around() -> None:
 def test_equal_pictures_are_perfect(picture: Pixels) -> None:
     assert ms_ssim(picture, picture) == pytest.approx(1)
     assert lpips(picture, picture) == 0
+    assert dists(picture, picture) == pytest.approx(0, abs=1e-5)
 
 
 def test_worse_is_worse(picture: Pixels) -> None:
@@ -35,6 +36,7 @@ def test_worse_is_worse(picture: Pixels) -> None:
     assert psnr(picture, little) > psnr(picture, much)
     assert ms_ssim(picture, little) > ms_ssim(picture, much)
     assert lpips(picture, little) < lpips(picture, much)
+    assert dists(picture, little) < dists(picture, much)
 
 
 def test_tensor_has_channels_first_and_unit_range(picture: Pixels) -> None:

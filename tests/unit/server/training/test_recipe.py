@@ -59,3 +59,10 @@ def test_both_opponents_learn_at_the_same_pace(progress: float) -> None:
     recipe = StageTwo(learning_rate=1e-4, discriminator_learning_rate=4e-4)
     rate = recipe.learning_rate_at(progress)
     assert recipe.discriminator_learning_rate_at(progress) == pytest.approx(4 * rate)
+
+
+def test_a_continued_run_weighs_every_term_in_full_from_its_first_step() -> None:
+    recipe = RECIPE.continued()
+    assert recipe.target_at(0.0) == recipe.target_bpp
+    assert recipe.rate_weight_at(0.0, 10.0) == recipe.lmbda_above
+    assert recipe.perceptual_from == 0.0

@@ -1,0 +1,65 @@
+"""Muon: what it makes of a matrix, what it leaves to Adam, and that it learns and resumes."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from microdose_server.training.muon import Muon, is_matrix, orthogonalised
+
+
+@pytest.mark.parametrize("shape", [(16, 40), (40, 16), (24, 24)])
+def test_singular_values_come_near_one(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalised(matrix))
+    assert values.min() > 0.5
+    assert values.max() < 1.5
+
+
+def test_directions_are_kept() -> None:
+    matrix = torch.randn(12, 30, generator=torch.Generator().manual_seed(1))
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    nearest = u @ v
+    made = orthogonalised(matrix)
+    assert torch.nn.functional.cosine_similarity(made.flatten(), nearest.flatten(), dim=0) > 0.97
+
+
+def test_a_gradient_of_zero_moves_nothing() -> None:
+    assert torch.equal(orthogonalised(torch.zeros(8, 9)), torch.zeros(8, 9))
+
+
+def test_convolutions_are_matrices_but_thin_layers_gains_and_biases_are_not() -> None:
+    layer = nn.Conv2d(16, 32, 3)
+    assert is_matrix(layer.weight)
+    assert layer.bias is not None
+    assert not is_matrix(layer.bias)
+    assert not is_matrix(nn.Conv2d(24, 3, 7).weight)
+    assert not is_matrix(nn.Conv2d(16, 16, 1, groups=16).weight)
+
+
+def test_it_fits_a_regression_and_goes_on_from_its_state() -> None:
+    torch.manual_seed(0)
+    x, mapping = torch.randn(256, 16), torch.randn(16, 16)
+    model = nn.Linear(16, 16)
+    optimizer = Muon(model.parameters(), lr=0.1)
+
+    def step(model: nn.Module, optimizer: Muon) -> float:
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(x), x @ mapping)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    losses = [step(model, optimizer) for _ in range(100)]
+    assert losses[-1] < 0.1 * losses[0]
+    twin = copy.deepcopy(model)
+    resumed = Muon(twin.parameters(), lr=0.1)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert [step(twin, resumed) for _ in range(5)] == [step(model, optimizer) for _ in range(5)]
+
+
+def test_a_closure_is_refused() -> None:
+    optimizer = Muon(nn.Linear(2, 2).parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="closure"):
+        optimizer.step(lambda: 0.0)
