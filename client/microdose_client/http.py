@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from microdose.errors import CorruptStream, MicrodoseError, NotFound, Unavailable
+from microdose.errors import CorruptStream, MicrodoseError, NotFound, Removed, Unavailable
 from microdose.problem import Problem, ProblemError, make_problem
 from microdose_client.patience import RETRY, TIMEOUTS, Retry, Timeouts, retry_after
 
@@ -142,7 +142,8 @@ class Http:
                 pass
             else:
                 refusal = ProblemError(problem)
-                return NotFound(str(refusal)) if problem.status == 404 else refusal
+                absent = {404: NotFound, 410: Removed}.get(problem.status)
+                return absent(str(refusal)) if absent else refusal
         return Unavailable(
             f"{self.name} answered {answer.status} to {method} {path} without saying why; "
             "is it a Microdose server, and is its proxy in order?"

@@ -41,6 +41,10 @@ class NotFound(MicrodoseError):
     """No such sequence, job, blob or file."""
 
 
+class Removed(NotFound):
+    """A sequence that was there, and that its publisher has removed."""
+
+
 class Unavailable(MicrodoseError):
     """A server, Redis or a disk that cannot be reached or is too slow: try again later."""
 

@@ -47,11 +47,14 @@ class EpochEntry(Document):
     """One dose; `dose` is None where the generic student is used as it is.
 
     `parent`: the earlier epoch whose weights the dose is a difference to; None: the generic student.
+    `first` is the number of the first segment that may belong to it. An epoch of a live sequence is listed
+    before that segment comes, so that viewers have its decoder ready.
     """
 
     epoch: Count
     kind: DoseKind
     dose: Descriptor | None = None
+    first: Count = 0
     parent: Count | None = None
 
     @model_validator(mode="after")
@@ -62,7 +65,7 @@ class EpochEntry(Document):
 
 
 class ByteCounts(Document):
-    """Measured bytes of a sequence. `headers`: framing and picture headers of its segments, and the manifest.
+    """Measured bytes of what a manifest lists. `headers`: framing, picture headers, and the manifest itself.
 
     `base` is fetched once for all sequences of a teacher and is no part of `total`.
     """
@@ -82,6 +85,8 @@ class Manifest(Document):
     """Snapshot of a sequence. `version` grows with every change, `seq` with every event.
 
     A reader who then follows the event stream from `last_event_id` misses nothing and sees nothing twice.
+    While a live sequence is not `ended`, more comes; it lists its newest `window` segments only, and the
+    epochs that these, or doses to come, need.
     """
 
     format: Literal["microdose-manifest"] = "microdose-manifest"
@@ -95,6 +100,7 @@ class Manifest(Document):
     epochs: tuple[EpochEntry, ...] = Field(default=(), max_length=MAX_EPOCHS)
     segments: tuple[SegmentEntry, ...] = Field(default=(), max_length=MAX_SEGMENTS)
     ended: bool = False
+    window: int | None = Field(default=None, ge=1, le=MAX_SEGMENTS)
     bytes: ByteCounts = ByteCounts()
     critical: tuple[str, ...] = Field(default=(), max_length=64)
 
@@ -144,15 +150,25 @@ class Manifest(Document):
 
 
 class Event(Document):
-    """One change of a sequence, at most 1 KiB as JSON. `dose` and `parent` are those of its epoch's entry."""
+    """One change of a sequence, at most 1 KiB as JSON.
+
+    init: an epoch begins, with segment number `first`; it is told ahead, with all that its entry has.
+    segment: the next picture. discontinuity: it does not go on from the one before; `reason` says why.
+    end: no more will come. removed: nor can what there was be had any longer.
+    `time` is when it was published, in milliseconds since 1970.
+    """
 
     seq: Count
-    type: Literal["init", "segment", "discontinuity", "end"]
+    type: Literal["init", "segment", "discontinuity", "end", "removed"]
     epoch: Count = 0
     segment: SegmentEntry | None = None
     dose: Descriptor | None = None
     parent: Count | None = None
     base: Descriptor | None = None
+    kind: DoseKind | None = None
+    first: Count | None = None
+    reason: Name | None = None
+    time: Count | None = None
 
     def to_bytes(self) -> bytes:
         """Canonical JSON; a segment's name and notes are left to the manifest where they would not fit."""

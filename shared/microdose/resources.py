@@ -25,7 +25,10 @@ class DoseChoice(StrEnum):
 
 
 class SequenceState(StrEnum):
-    """open: frames may be added. queued, running: a job has it. The rest is final."""
+    """open: frames may be added. queued, running: a job has it. The rest is final.
+
+    A live sequence has its job from the start, and takes frames until it is completed.
+    """
 
     OPEN = "open"
     QUEUED = "queued"
@@ -52,16 +55,20 @@ class JobState(StrEnum):
 
 
 class SequenceCreate(Request):
-    """A new sequence. `lmbda` weighs bits against distortion in the rate search; None takes the server's."""
+    """A new sequence. `lmbda` weighs bits against distortion in the rate search; None takes the server's.
+
+    `live`: every frame is published when it comes, in the order of their numbers.
+    """
 
     name: Name | None = None
     profile: Literal["standard"] = "standard"
     dose: DoseChoice = DoseChoice.AUTO
     lmbda: Annotated[float, Field(gt=0)] | None = None
+    live: bool = False
 
 
 class Results(Document):
-    """What a published sequence measured. `bpp_total` counts every byte of the sequence per pixel."""
+    """What a published sequence measured, so far if it is live. `bpp_total` counts every byte per pixel."""
 
     pictures: Count
     pixels: Count
@@ -72,16 +79,18 @@ class Results(Document):
 
 
 class Sequence(Document):
-    """A sequence as the server sees it."""
+    """A sequence as the server sees it. `next` is the number after the highest that any frame had."""
 
     id: Id
     name: Name | None = None
     profile: str
     dose: DoseChoice
     lmbda: float | None = None
+    live: bool = False
     state: SequenceState
     created: AwareDatetime
     frames: Count = 0
+    next: Count = 0
     job: Id | None = None
     results: Results | None = None
     error: Problem | None = None

@@ -26,12 +26,12 @@ router = APIRouter(prefix="/sequences/{sequence}/events", tags=["events"])
     "",
     dependencies=[READ],
     response_class=StreamingResponse,
-    responses=sse.DOCUMENTED | problems("not-found"),
+    responses=sse.DOCUMENTED | problems("not-found", "gone"),
 )
 async def follow(
     here: Here, sequence: SequenceId, after: Annotated[str, Depends(sse.resume_id)]
 ) -> StreamingResponse:
-    """`init`, `segment`, `discontinuity`, `end`: each once and in order, from Last-Event-ID on.
+    """`init`, `segment`, `discontinuity`, `end`, `removed`: each once and in order, from Last-Event-ID on.
 
     `reset` in place of events that are gone: read the manifest it names again; the rest goes on from there.
     """

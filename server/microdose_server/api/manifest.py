@@ -36,7 +36,7 @@ class ManifestResponse(Response):
     responses={
         200: {"model": Manifest},
         304: {"description": "Nothing newer, `wait` included"},
-        **problems("not-found"),
+        **problems("not-found", "gone"),
     },
 )
 async def read(
@@ -46,7 +46,8 @@ async def read(
     wait: Wait = 0,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The newest manifest; 304 if `since` or If-None-Match name it; 404 before the first publication.
+    """The newest manifest; 304 if `since` or If-None-Match name it; 404 before the first publication; 410
+    once it was removed.
 
     With `wait`, both of the latter are answered only after that many seconds without news.
     """

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from microdose.errors import CorruptStream, MicrodoseError, NotFound, Unavailable
+from microdose.errors import CorruptStream, MicrodoseError, NotFound, Removed, Unavailable
 from microdose.problem import ProblemError
 from microdose.resources import Job
 from microdose_client.http import Http, parse
@@ -99,6 +99,7 @@ def test_an_answer_cut_short_is_tried_again(server: Loopback, http: Http) -> Non
         ("bad-picture", ProblemError),
         ("conflict", ProblemError),
         ("not-found", NotFound),
+        ("gone", Removed),
     ],
 )
 def test_a_refusal_is_final_and_in_the_servers_words(

@@ -38,7 +38,8 @@ def test_round_trip() -> None:
 
 def test_the_json_has_the_documented_names() -> None:
     names = (
-        "base bytes critical ended epochs format last_event_id name protocol segments seq sequence version"
+        "base bytes critical ended epochs format last_event_id name protocol segments seq sequence "
+        "version window"
     )
     assert list(json.loads(MANIFEST.to_bytes())) == names.split()
 

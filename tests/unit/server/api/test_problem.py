@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from microdose.errors import BadPicture, NotFound
+from microdose.errors import BadPicture, NotFound, Removed
 from microdose.problem import Problem, make_problem
 from microdose_server.api.problem import add_handlers, respond
 
@@ -36,6 +36,7 @@ def answer(error: Exception) -> tuple[Response, Problem]:
     [
         (BadPicture("torn"), "bad-picture"),
         (NotFound("gone"), "not-found"),
+        (Removed("gone"), "gone"),
         (HTTPException(404), "not-found"),
         (HTTPException(418, "tea"), "invalid-request"),
         (HTTPException(502), "internal"),
