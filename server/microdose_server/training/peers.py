@@ -5,18 +5,23 @@
     one generator of crops, the same in all --> batch of N --> process r takes crops r, r + P, r + 2P, ...
     gradients, rate and loss: means over all P --> everywhere the step that a single process would take
 
-All calls but ``share`` are collective: every process has to make them, in the same order.
+Lightning Fabric joins them, places each on its GPU and carries what they exchange. All calls but ``share``
+are collective: every process has to make them, in the same order.
 """
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, distributed
 
 from microdose.errors import BadUpload, Unavailable
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class Peers:
     rank: int = 0
     count: int = 1
     device: str = "cpu"
+    fabric: "Fabric | None" = None
+    """What joins them; one that is alone has none."""
 
     @property
     def first(self) -> bool:
@@ -40,11 +47,10 @@ class Peers:
 
     def means(self, values: Sequence[float]) -> list[float]:
         """The mean of each value over all processes."""
-        if self.count == 1:
+        if self.fabric is None:
             return list(values)
-        total = torch.tensor(values, dtype=torch.float64, device=self.device)
-        distributed.all_reduce(total)
-        return [float(value) for value in (total / self.count).tolist()]
+        own = torch.tensor(values, dtype=torch.float64, device=self.device)
+        return [float(value) for value in _tensor(self.fabric.all_reduce(own)).tolist()]
 
     def mean(self, value: float) -> float:
         """The mean of a value over all processes."""
@@ -53,28 +59,31 @@ class Peers:
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Give every process the mean gradient."""
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if self.count == 1 or not gradients:
+        if self.fabric is None or not gradients:
             return
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        distributed.all_reduce(flat)
-        flat /= self.count
-        parts = flat.split([gradient.numel() for gradient in gradients])
+        parts = _tensor(self.fabric.all_reduce(flat)).split([gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
     def agree(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite the tensors by those of the first process."""
-        if self.count > 1:
+        if self.fabric is not None:
             for tensor in tensors:
-                distributed.broadcast(tensor, src=0)
+                distributed.broadcast(tensor, src=0)  # in place, which Fabric's own is not
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
         """The tensors of all processes, in the order of their ranks."""
-        if self.count == 1:
+        if self.fabric is None:
             return [tensor]
-        found: list[Tensor] = [tensor] * self.count
-        distributed.all_gather_object(found, tensor)
-        return found
+        # Clones: a generator reads its state from the beginning of a tensor's memory.
+        return [part.clone() for part in _tensor(self.fabric.all_gather(tensor)).to(tensor.device)]
+
+
+def _tensor(exchanged: object) -> Tensor:
+    """What Fabric gives back, which for a tensor is one."""
+    assert isinstance(exchanged, Tensor)
+    return exchanged
 
 
 ALONE = Peers()
@@ -88,15 +97,16 @@ def joined(device: str) -> Iterator[Peers]:
     """
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise Unavailable("this machine has no GPU that torch can use; train with --device cpu")
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Peers(device=device)
         return
-    if device == "cuda":
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
-        torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    from lightning_fabric import Fabric  # takes seconds, and one that is alone has no use for it
+
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    nodes = int(os.environ["WORLD_SIZE"]) // here
+    fabric = Fabric(accelerator=device.partition(":")[0], devices=here, num_nodes=nodes, strategy="ddp")
+    fabric.launch()
     try:
-        yield Peers(distributed.get_rank(), count, device)
+        yield Peers(fabric.global_rank, fabric.world_size, str(fabric.device), fabric)
     finally:
         distributed.destroy_process_group()

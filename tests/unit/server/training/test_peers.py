@@ -1,6 +1,8 @@
 """Real processes, joined as torchrun joins them."""
 
 import csv
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +22,7 @@ from microdose_server.training.adversarial import AdversarialRun
 from microdose_server.training.checkpoint import load_state
 from microdose_server.training.loop import Budget, Run, StepReport, train
 from microdose_server.training.lpips import LPIPS
-from microdose_server.training.peers import ALONE, Peers
+from microdose_server.training.peers import ALONE, Peers, joined
 from microdose_server.training.recipe import Recipe, StageTwo
 from tests.photos import photo
 
@@ -80,22 +82,28 @@ def exchange(peers: Peers, path: Path) -> None:
     torch.save([layer.weight.grad, layer.weight.data, gathered, means], path / f"{peers.rank}.pt")
 
 
-def _member(rank: int, meeting: Path, work: Callable[..., None], arguments: tuple[object, ...]) -> None:
+def _member(rank: int, port: int, work: Callable[..., None], arguments: tuple[object, ...]) -> None:
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", f"file://{meeting}", world_size=COUNT, rank=rank)
-    try:
-        work(Peers(rank, COUNT), *arguments)
-    finally:
-        distributed.destroy_process_group()
+    os.environ |= {
+        "TORCHELASTIC_RUN_ID": "test",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(COUNT),
+        "LOCAL_WORLD_SIZE": str(COUNT),
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+    }
+    with joined("cpu") as peers:
+        work(peers, *arguments)
 
 
-def together(folder: Path, work: Callable[..., None], *arguments: object) -> None:
+def together(work: Callable[..., None], *arguments: object) -> None:
     """Do the work in COUNT processes."""
-    meeting = folder / f"meeting-{len(list(folder.iterdir()))}"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     context = get_context("spawn")
-    members = [
-        context.Process(target=_member, args=(rank, meeting, work, arguments)) for rank in range(COUNT)
-    ]
+    members = [context.Process(target=_member, args=(rank, port, work, arguments)) for rank in range(COUNT)]
     for member in members:
         member.start()
     for member in members:
@@ -113,7 +121,7 @@ def curve(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
 @pytest.mark.parametrize("recipe", [PLAIN, ADVERSARIAL], ids=["stage 1", "stage 2"])
 def test_two_processes_take_the_steps_of_one(tmp_path: Path, recipe: Recipe) -> None:
     trained(ALONE, recipe, tmp_path / "one.pt")
-    together(tmp_path, trained, recipe, tmp_path / "two.pt")
+    together(trained, recipe, tmp_path / "two.pt")
     one, two = curve(tmp_path / "one.pt"), curve(tmp_path / "two.pt")
     assert len(one) == STEPS
     np.testing.assert_allclose(two, one, rtol=2e-3, atol=1e-6)
@@ -124,7 +132,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path, recipe: Recipe) -> 
 
 def test_they_resume_each_with_its_own_noise(tmp_path: Path) -> None:
     recipe = replace(PLAIN, lmbda_above=1.5, lmbda_below=1.5, rate_from_zero_until=0.1)
-    together(tmp_path, resumed, recipe, tmp_path)
+    together(resumed, recipe, tmp_path)
     straight, halves = (load_state(tmp_path / f"{name}.pt", "tiny") for name in ("straight", "halves"))
     assert halves.step == STEPS
     assert not torch.equal(*halves.noise_rng)
@@ -135,7 +143,7 @@ def test_they_resume_each_with_its_own_noise(tmp_path: Path) -> None:
 
 
 def test_what_they_exchange(tmp_path: Path) -> None:
-    together(tmp_path, exchange, tmp_path)
+    together(exchange, tmp_path)
     (gradient, weights, gathered, means), other = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     assert gradient.tolist() == [[0.5, 0.5]] == other[0].tolist()
     assert torch.equal(weights, other[1])
