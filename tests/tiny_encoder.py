@@ -7,7 +7,7 @@ from microdose.base import LoadedBase
 from microdose.engine import Graph, hyper_from
 from microdose.latents import encode_picture
 from microdose.segment import latent_side, pack_segment
-from microdose_server.codec.encode import Encoded
+from microdose_server.codec.encode import Encoded, EncodeTimings
 from tests.tiny_base import HYPER_CHANNELS, LATENT_CHANNELS, tiny_base
 
 
@@ -30,4 +30,4 @@ class TinyEncoder:
         z = np.zeros((HYPER_CHANNELS, -(-rows // 4), -(-columns // 4)), np.int32)
         hyper = hyper_from(Graph(self.base.hyper, 1))
         segment, y_hat = encode_picture(y, z, width, height, epoch, self.base, hyper)
-        return Encoded(pack_segment(segment), y_hat, pixels)
+        return Encoded(pack_segment(segment), y_hat, pixels, EncodeTimings(0.0, 0.0, 0.0, 0.0))

@@ -10,6 +10,9 @@
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
+from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +30,15 @@ from microdose_server.codec.shipped import load_teacher
 from microdose_server.codec.teacher import Teacher, pad_to_stride
 
 
+class EncodeTimings(NamedTuple):
+    """Milliseconds: g_a; h_a; hyper-synthesis and entropy coding; g_s, which paints what a dose aims at."""
+
+    analysis_ms: float
+    hyper_ms: float
+    coding_ms: float
+    painting_ms: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
     """A coded picture: its segment, y_hat float32 [C, ceil(H/16), ceil(W/16)] and the teacher's decoding of
@@ -36,6 +48,7 @@ class Encoded:
     segment: bytes
     y_hat: NDArray[np.float32]
     x_hat: NDArray[np.uint8]
+    timings: EncodeTimings
 
 
 class Encoder:
@@ -53,11 +66,20 @@ class Encoder:
     def encode(self, pixels: NDArray[np.uint8], epoch: int = 0) -> Encoded:
         """Code a picture, uint8 [H, W, 3], sRGB. Raises CorruptStream for sides over the format's limits."""
         height, width, _ = pixels.shape
+        begin = perf_counter()
         y = self.teacher.g_a(pad_to_stride(to_tensor(pixels).to(self.device)))
+        y_array = y[0].cpu().numpy()
+        analysed = perf_counter()
         z = torch.round(self.teacher.hyperprior.h_a(pad_latents(y)))
-        y_array, z_array = y[0].cpu().numpy(), z[0].cpu().numpy().astype(np.int32)
+        z_array = z[0].cpu().numpy().astype(np.int32)
+        summed_up = perf_counter()
         segment, y_hat = encode_picture(y_array, z_array, width, height, epoch, self.base, self._hyper)
-        return Encoded(pack_segment(segment), y_hat, self.decode(y_hat, height, width))
+        blob = pack_segment(segment)
+        coded = perf_counter()
+        x_hat = self.decode(y_hat, height, width)
+        clock = (begin, analysed, summed_up, coded, perf_counter())
+        timings = EncodeTimings(*(1e3 * (end - start) for start, end in pairwise(clock)))
+        return Encoded(blob, y_hat, x_hat, timings)
 
     @torch.inference_mode()
     def decode(self, y_hat: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
