@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from microdose_server.api.app import LoadBases, create_app
+from microdose_server.api.connection import bounded
 from microdose_server.settings import Settings
 
 START_S = 60.0
@@ -17,7 +18,9 @@ START_S = 60.0
 def live_api(settings: Settings, load_bases: LoadBases = lambda blobs: ()) -> Iterator[str]:
     """Serve the API of `settings`, which names a Redis, by default without bases; yields its URL."""
     app = create_app(settings, load_bases)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
+    config = bounded(app, settings.limits)
+    config.port = 0
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

@@ -16,7 +16,7 @@ MIB = 1 << 20
 
 
 class Limits(BaseModel):
-    """What one publisher may send. Every count and size that a stranger controls has its bound here.
+    """What one client may send and hold: every count, size and time that a stranger controls has its bound.
 
     The bounds of the bounds are what blobs, picture headers and manifests can hold.
     """
@@ -28,6 +28,17 @@ class Limits(BaseModel):
     max_frames: int = Field(default=4096, gt=0, le=10_000, description="of one sequence")
     max_upload_bytes: int = Field(default=2048 * MIB, gt=0, description="of one multipart request")
     max_sequence_pixels: int = Field(default=4_000_000_000, gt=0, description="of all pictures of a sequence")
+    picture_cpu_s: float = Field(default=30.0, gt=0, description="CPU time to decode one picture")
+    picture_s: float = Field(default=60.0, gt=0, description="time to decode one picture")
+
+    max_head_bytes: int = Field(default=32 << 10, ge=4096, description="request line and headers")
+    max_json_bytes: int = Field(default=64 << 10, gt=0, description="a body of JSON")
+    max_connections: int = Field(default=4096, gt=0, description="at a time, of one API process")
+    max_streams: int = Field(default=2048, gt=0, description="event streams at a time, of one API key")
+    head_s: float = Field(default=20.0, gt=0, description="a connection without a whole request head")
+    silence_s: float = Field(default=30.0, gt=0, description="a pause between two parts of a body")
+    min_body_rate: int = Field(default=4096, gt=0, description="bytes per second, over `silence_s`")
+    stall_s: float = Field(default=60.0, gt=0, description="a client that reads nothing of its answer")
 
 
 class Settings(BaseSettings):

@@ -19,6 +19,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not-found": (404, "There is no such thing"),
     "gone": (410, "It was removed"),
     "method-not-allowed": (405, "The method is not allowed here"),
+    "too-slow": (408, "The body did not arrive in time"),
     "conflict": (409, "The request does not fit the present state"),
     "fenced": (409, "A newer attempt has replaced this one"),
     "too-large": (413, "The body is too large"),

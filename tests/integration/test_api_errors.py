@@ -219,7 +219,18 @@ def test_answers_are_careful_with_browsers(served: Served) -> None:
     assert headers["x-content-type-options"] == "nosniff"
     assert "default-src 'none'" in headers["content-security-policy"]
     assert headers["x-frame-options"] == "DENY"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
     assert headers["cache-control"] == "no-store"
+    assert "server" not in headers
+    for refused in (
+        served.http.get("/v1/nothing"),
+        served.http.put("/livez"),
+        httpx.get(served.url + "/v1/jobs"),
+    ):
+        assert headers.items() - refused.headers.items() <= {
+            (name, headers[name]) for name in ("content-type", "content-length", "x-request-id", "date")
+        }
 
 
 def test_the_description_of_the_api_is_sound(served: Served) -> None:

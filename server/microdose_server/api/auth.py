@@ -1,5 +1,6 @@
-"""Who may call what: bearer keys and their scopes."""
+"""Who may call what: bearer keys and their scopes, and how many event streams each may hold."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends
@@ -8,7 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from microdose.problem import ProblemError, make_problem
 from microdose_server.api.services import Here
-from microdose_server.store.apikeys import Scope
+from microdose_server.store.apikeys import ApiKey, Scope
 
 _bearer = HTTPBearer(auto_error=False, bearerFormat="md_<id>_<secret>")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
@@ -17,7 +18,7 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 def allow(*scopes: Scope) -> Dependency:
     """A dependency that lets keys with one of `scopes` pass: 401 without a valid key, 403 with another."""
 
-    def check(here: Here, credentials: Credentials) -> None:
+    def check(here: Here, credentials: Credentials) -> ApiKey:
         key = here.keys.verify(credentials.credentials) if credentials else None
         if key is None:
             detail = "send 'Authorization: Bearer md_<id>_<secret>' with a key that is valid here"
@@ -25,6 +26,7 @@ def allow(*scopes: Scope) -> Dependency:
         if not any(key.allows(scope) for scope in scopes):
             wanted = " or ".join(scopes)
             raise ProblemError(make_problem("forbidden", f"key {key.id} lacks the scope {wanted}"))
+        return key
 
     return Depends(check)  # type: ignore[no-any-return]
 
@@ -32,3 +34,22 @@ def allow(*scopes: Scope) -> Dependency:
 PUBLISH = allow(Scope.PUBLISH)
 READ = allow(Scope.VIEW, Scope.PUBLISH)
 """Publishers may read as well: they follow their own jobs."""
+
+
+async def _listening(here: Here, key: Annotated[ApiKey, READ]) -> AsyncIterator[None]:
+    """Count an event stream from its request until its end."""
+    most, open_now = here.settings.limits.max_streams, here.streams
+    if open_now[key.id] >= most:
+        detail = f"key {key.id} has {most} event streams open, the most allowed here: close one first"
+        raise ProblemError(make_problem("too-many-requests", detail))
+    open_now[key.id] += 1
+    try:
+        yield
+    finally:
+        open_now[key.id] -= 1
+        if not open_now[key.id]:
+            del open_now[key.id]
+
+
+LISTEN: Dependency = Depends(_listening)
+"""As READ, for event streams."""

@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 from microdose import keys
 from microdose.manifest import parse_manifest
 from microdose_server.api import sse
-from microdose_server.api.auth import READ
+from microdose_server.api.auth import LISTEN
 from microdose_server.api.ids import SequenceId
 from microdose_server.api.problem import problems
 from microdose_server.api.pump import START, is_later, parse_id
@@ -24,9 +24,9 @@ router = APIRouter(prefix="/sequences/{sequence}/events", tags=["events"])
 
 @router.get(
     "",
-    dependencies=[READ],
+    dependencies=[LISTEN],
     response_class=StreamingResponse,
-    responses=sse.DOCUMENTED | problems("not-found", "gone"),
+    responses=sse.DOCUMENTED | problems("not-found", "gone", "too-many-requests"),
 )
 async def follow(
     here: Here, sequence: SequenceId, after: Annotated[str, Depends(sse.resume_id)]

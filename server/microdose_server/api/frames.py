@@ -21,7 +21,7 @@ router = APIRouter(prefix="/sequences/{sequence}/frames", tags=["frames"])
 ACCEPTED = ("image/*", "application/octet-stream")
 PICTURES = accept(*ACCEPTED)
 REFUSED = problems(
-    "not-found", "conflict", "too-large", "unsupported-media-type", "bad-picture", "bad-upload",
+    "not-found", "conflict", "too-large", "too-slow", "unsupported-media-type", "bad-picture", "bad-upload",
     "invalid-request", "no-space",
 )  # fmt: skip
 _BINARY = {"schema": {"type": "string", "format": "binary"}}

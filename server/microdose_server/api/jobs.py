@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from microdose import keys
 from microdose.resources import Job, JobEvent, Page
 from microdose_server.api import sse
-from microdose_server.api.auth import PUBLISH, READ
+from microdose_server.api.auth import LISTEN, PUBLISH, READ
 from microdose_server.api.ids import JobId
 from microdose_server.api.problem import problems
 from microdose_server.api.pump import is_later
@@ -48,10 +48,10 @@ async def read(here: Here, job: JobId, wait: Wait = 0) -> Job:
 
 @router.get(
     "/{job}/events",
-    dependencies=[READ],
+    dependencies=[LISTEN],
     response_class=StreamingResponse,
     responses=sse.DOCUMENTED
-    | problems("not-found")
+    | problems("not-found", "too-many-requests")
     | {204: {"description": "It has ended, and all of it was told"}},
 )
 async def follow(here: Here, job: JobId, after: Annotated[str, Depends(sse.resume_id)]) -> Response:

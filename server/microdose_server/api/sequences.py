@@ -21,7 +21,7 @@ IN_WORK = (SequenceState.QUEUED, SequenceState.RUNNING)
     "",
     status_code=201,
     dependencies=[PUBLISH, accept("application/json")],
-    responses=problems("too-large", "unsupported-media-type"),
+    responses=problems("too-large", "too-slow", "unsupported-media-type"),
 )
 def create(
     here: Here,

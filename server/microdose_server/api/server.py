@@ -12,6 +12,7 @@ import uvicorn
 
 from microdose.errors import Unavailable
 from microdose_server.api.app import create_app
+from microdose_server.api.connection import bounded
 from microdose_server.settings import Settings
 from microdose_server.stopping import exit_when_told
 from microdose_server.store.blobs import public_blobs
@@ -31,15 +32,8 @@ class Server(uvicorn.Server):
         """`ready` is called once with the URL, when requests are answered there."""
         self._app = create_app(settings)
         self._ready = ready
-        super().__init__(
-            uvicorn.Config(
-                self._app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=GRACE_S,
-            )
-        )
+        super().__init__(bounded(self._app, settings.limits))
+        self.config.timeout_graceful_shutdown = GRACE_S
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, then say where."""

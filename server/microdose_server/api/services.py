@@ -1,6 +1,7 @@
 """What the endpoints work with, made once per process by the lifespan."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import redis
@@ -20,7 +21,10 @@ from microdose_server.store.sequences import Sequences
 
 @dataclass(frozen=True)
 class Services:
-    """One process's doors to the store; `intake` bounds how many pictures are decoded at a time."""
+    """One process's doors to the store; `intake` bounds how many pictures are decoded at a time.
+
+    `streams` counts the open event streams of each key.
+    """
 
     settings: Settings
     redis: redis.Redis
@@ -34,6 +38,7 @@ class Services:
     pump: Pump
     sandbox: Sandbox
     intake: CapacityLimiter
+    streams: Counter[str] = field(default_factory=Counter)
 
 
 def services_of(request: Request) -> Services:

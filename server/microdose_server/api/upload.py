@@ -45,7 +45,13 @@ _FORM = {
     status_code=202,
     dependencies=[PUBLISH, accept("multipart/form-data", required=True)],
     responses=problems(
-        "too-large", "unsupported-media-type", "bad-picture", "bad-upload", "invalid-request", "no-space"
+        "too-large",
+        "too-slow",
+        "unsupported-media-type",
+        "bad-picture",
+        "bad-upload",
+        "invalid-request",
+        "no-space",
     ),
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}},
 )

@@ -25,13 +25,12 @@ LENGTH: Final = struct.Struct("<I")
 
 
 class Bounds(BaseModel):
-    """What one decoder process may use: bytes of address space, seconds of CPU per picture."""
+    """What one decoder process takes, and how many bytes of address space it may use."""
 
     model_config = ConfigDict(frozen=True)
 
     limits: Limits
     memory: int
-    cpu_s: float
 
 
 class Verdict(BaseModel):
@@ -54,7 +53,7 @@ def main(mode: str, bounds: Bounds) -> None:
     if sys.platform == "linux":  # others do not limit address space
         resource.setrlimit(resource.RLIMIT_AS, (bounds.memory, bounds.memory))
     while True:
-        _allow_cpu(bounds.cpu_s)
+        _allow_cpu(bounds.limits.picture_cpu_s)
         verdict, data = next(answers, (None, b""))
         if verdict is None:
             return

@@ -32,8 +32,6 @@ BASE_BYTES: Final = 384 * MIB
 """Address space of a decoder with its libraries and one picture file, before any pixel."""
 PIXEL_BYTES: Final = 36
 """And for each pixel: four bytes in each of the copies that turning and colour conversion make."""
-CPU_S: Final = 30.0
-TIME_S: Final = 60.0
 REUSES: Final = 1000
 """Pictures after which a decoder is replaced: libraries leak."""
 ALLOCATOR: Final = {
@@ -67,17 +65,13 @@ class Sandbox:
     """Decoders under the same limits; a context manager. Safe for threads: each call has one of its own.
 
     Args:
-        limits: what a picture or a clip may be.
+        limits: what a picture or a clip may be, and how long it may take.
         memory: bytes of address space of one decoder.
-        cpu_s, time_s: seconds of CPU and of time for one picture.
     """
 
-    def __init__(
-        self, limits: Limits, *, memory: int | None = None, cpu_s: float = CPU_S, time_s: float = TIME_S
-    ) -> None:
+    def __init__(self, limits: Limits, *, memory: int | None = None) -> None:
         memory = BASE_BYTES + PIXEL_BYTES * limits.max_pixels if memory is None else memory
-        self._bounds = Bounds(limits=limits, memory=memory, cpu_s=cpu_s)
-        self._time_s = time_s
+        self._bounds = Bounds(limits=limits, memory=memory)
         self._idle: list[_Decoder] = []
 
     def __enter__(self) -> Self:
@@ -121,7 +115,7 @@ class Sandbox:
         """
         clip.flush()
         os.lseek(clip.fileno(), 0, os.SEEK_SET)
-        decoder = _Decoder("clip", self._bounds, self._time_s, clip.fileno())
+        decoder = _Decoder("clip", self._bounds, clip.fileno())
         try:
             while not decoder.is_done():
                 judged = decoder.answer()
@@ -143,7 +137,7 @@ class Sandbox:
             if decoder.lives:
                 return decoder
             decoder.end()
-        return _Decoder("pictures", self._bounds, self._time_s, subprocess.PIPE)
+        return _Decoder("pictures", self._bounds, subprocess.PIPE)
 
     def _give_back(self, decoder: "_Decoder") -> None:
         if decoder.uses < REUSES:
@@ -155,10 +149,10 @@ class Sandbox:
 class _Decoder:
     """One decoder process. `uses` counts its pictures."""
 
-    def __init__(self, mode: str, bounds: Bounds, time_s: float, stdin: int) -> None:
+    def __init__(self, mode: str, bounds: Bounds, stdin: int) -> None:
         self.uses = 0
         self._limits = bounds.limits
-        self._time_s = time_s
+        self._time_s = bounds.limits.picture_s
         command = [sys.executable, *COMMAND, mode, bounds.model_dump_json()]
         try:
             self._process = subprocess.Popen(

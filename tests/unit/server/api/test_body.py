@@ -1,19 +1,19 @@
 import pytest
 
 from microdose.ids import new_id
-from microdose_server.api.body import FORM_OVERHEAD_BYTES, MAX_JSON_BYTES, limit_of
+from microdose_server.api.body import FORM_OVERHEAD_BYTES, limit_of
 from microdose_server.settings import Limits
 
 
 @pytest.mark.parametrize(
     ("path", "limit"),
     [
-        ("/v1/sequences", MAX_JSON_BYTES),
-        (f"/v1/sequences/{new_id()}/complete", MAX_JSON_BYTES),
+        ("/v1/sequences", 7),
+        (f"/v1/sequences/{new_id()}/complete", 7),
         (f"/v1/sequences/{new_id()}/frames/7", 5),
         ("/v1/sequences:upload", 9 + FORM_OVERHEAD_BYTES),
-        ("/nothing", MAX_JSON_BYTES),
+        ("/nothing", 7),
     ],
 )
 def test_each_path_has_its_limit(path: str, limit: int) -> None:
-    assert limit_of(path, Limits(max_picture_bytes=5, max_upload_bytes=9)) == limit
+    assert limit_of(path, Limits(max_picture_bytes=5, max_upload_bytes=9, max_json_bytes=7)) == limit

@@ -68,7 +68,7 @@ def test_too_little_memory_costs_the_picture_alone() -> None:
 def test_a_picture_that_takes_too_long_is_given_up(cpu_s: float, time_s: float) -> None:
     slow = encode(np.random.default_rng(0).integers(0, 255, (4000, 6000, 3), np.uint8), "WEBP", method=0)
     with (
-        Sandbox(Limits(), cpu_s=cpu_s, time_s=time_s) as sandbox,
+        Sandbox(Limits(picture_cpu_s=cpu_s, picture_s=time_s)) as sandbox,
         pytest.raises(BadPicture, match="takes too much"),
     ):
         sandbox.judge(slow)
@@ -121,7 +121,7 @@ def test_a_clip_is_refused_as_in_process(sandbox: Sandbox) -> None:
 
 
 def test_a_clip_that_stops_its_decoder_is_refused() -> None:
-    with Sandbox(Limits(), time_s=0.01) as sandbox, tempfile.TemporaryFile() as file:
+    with Sandbox(Limits(picture_s=0.01)) as sandbox, tempfile.TemporaryFile() as file:
         file.write(film(5))
         with pytest.raises(BadUpload, match="takes too much"):
             list(sandbox.frames(file))
