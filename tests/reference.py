@@ -1,8 +1,9 @@
 """A second decoder, written from docs/wire.md alone in plain Python: slow, and without any of our code."""
 
+import itertools
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -53,24 +54,27 @@ def units(blob: bytes) -> dict[int, bytes]:
     return found
 
 
-def slots(words: Sequence[int], tables: Sequence[Sequence[int]]) -> Iterator[int]:
-    """The range decoder: one slot number per table (a row of frequencies)."""
-    supply = iter(words)
-    low, span = 0, 2**64 - 1
-    point = next(supply, 0) << 32 | next(supply, 0)
-    for row in tables:
+class RangeDecoder:
+    """Slot numbers, each by a table: a row of frequencies."""
+
+    def __init__(self, words: Sequence[int]) -> None:
+        self.supply = iter(words)
+        self.low, self.span = 0, 2**64 - 1
+        self.point = next(self.supply, 0) << 32 | next(self.supply, 0)
+
+    def slot(self, row: Sequence[int]) -> int:
         n = len(row)
         begins = [sum(row[:k]) * (2**24 - n) // 2**16 + k for k in range(n)] + [2**24]
-        scale = span >> 24
-        q = (point - low) % 2**64 // scale
+        scale = self.span >> 24
+        q = (self.point - self.low) % 2**64 // scale
         assert q < 2**24
         k = next(k for k in range(n) if begins[k] <= q < begins[k + 1])
-        low = (low + scale * begins[k]) % 2**64
-        span = scale * (begins[k + 1] - begins[k])
-        if span < 2**32:
-            low, span = (low << 32) % 2**64, span << 32
-            point = (point << 32 | next(supply, 0)) % 2**64
-        yield k
+        self.low = (self.low + scale * begins[k]) % 2**64
+        self.span = scale * (begins[k + 1] - begins[k])
+        if self.span < 2**32:
+            self.low, self.span = (self.low << 32) % 2**64, self.span << 32
+            self.point = (self.point << 32 | next(self.supply, 0)) % 2**64
+        return k
 
 
 def symbols(payload: bytes, index: Sequence[int], tables: Any) -> list[int]:
@@ -82,7 +86,9 @@ def symbols(payload: bytes, index: Sequence[int], tables: Any) -> list[int]:
     order = sorted(range(len(index)), key=lambda i: index[i])
     result = [0] * len(index)
     rows = [tables["frequency"][index[i]] for i in order]
-    for i, row, slot in zip(order, rows, slots(words, rows), strict=True):
+    decoder = RangeDecoder(words)
+    for i, row in zip(order, rows, strict=True):
+        slot = decoder.slot(row)
         result[i] = next(far) if slot == len(row) - 1 else tables["offset"][index[i]] + slot
     assert next(far, None) is None
     return result
@@ -111,3 +117,52 @@ def dose_values(blob: bytes, base: Any) -> list[tuple[int, float, list[int]]]:
         (slot, step, [next(values) for _ in range(size)])
         for (slot, step), size in zip(heads, sizes, strict=True)
     ]
+
+
+def dose_changes(blob: bytes, base: Any) -> list[tuple[Any, ...]]:
+    """(slot, form, step, values or both factors) of every change of a dose (`base`: the base's JSON)."""
+    parts = units(blob)
+    _, _, kind, count = struct.unpack("<8sIBH", parts[4][:15])
+    assert kind % 128 in (2, 3, 4)
+    reader = Reader(parts[5])
+    heads, lengths, contexts = [], [], []
+    for _ in range(count):
+        tensor = base["tensors"][slot := reader.varint()]
+        form, step = reader.take(2)
+        size = tensor["length"] // 4
+        rows = 1 if math.prod(tensor["shape"][1:]) == 1 else tensor["shape"][0]
+        rank = reader.take(1)[0] if form == 2 else 0
+        sizes = {1: [rows], 2: [rows * rank, rank * size // rows], 3: [size]}[form]
+        heads.append((slot, form, (8 + step % 8) * 2.0 ** (-4 - step // 8), len(sizes)))
+        for part, length in enumerate(sizes):
+            lengths.append(length)
+            contexts.append((form, part, tensor["kind"]))
+    vectors = iter(learnt(parts[5][reader.at :], lengths, contexts))
+    return [(slot, form, step, *(next(vectors) for _ in range(n))) for slot, form, step, n in heads]
+
+
+def learnt(payload: bytes, lengths: Sequence[int], contexts: Sequence[Any]) -> list[list[int]]:
+    """Vectors of these lengths under tables that learn."""
+    reader = Reader(payload)
+    coded = [reader.varint() for _ in range(reader.varint())]
+    far = iter([value // 2 if value % 2 == 0 else -(value + 1) // 2 for value in coded])
+    words = [word for (word,) in struct.iter_unpack("<I", payload[reader.at :])]
+    counts = {context: [max(1, 2 ** (5 - abs(k - 15))) for k in range(31)] + [1] for context in contexts}
+    supply = RangeDecoder(words)
+    found = []
+    for length, context in zip(lengths, contexts, strict=True):
+        vector: list[int] = []
+        sizes = itertools.chain([16, 16, 32, 64], itertools.repeat(128))
+        while len(vector) < length:
+            total = sum(counts[context])
+            row = [1 + count * (2**16 - 32) // total for count in counts[context]]
+            row[15] += 2**16 - sum(row)
+            block = [supply.slot(row) for _ in range(min(next(sizes), length - len(vector)))]
+            for slot in block:
+                counts[context][slot] += 24
+            while sum(counts[context]) > 2**15:
+                counts[context] = [(count + 1) // 2 for count in counts[context]]
+            vector += [next(far) if slot == 31 else slot - 15 for slot in block]
+        found.append(vector)
+    assert next(far, None) is None
+    return found

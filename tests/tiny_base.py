@@ -11,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from microdose import manifest as m
 from microdose.base import Base, Descriptor, LoadedBase, Tables, TensorSlot
+from microdose.changes import Add, Change, LowRank, Scale, matrix_shape
 from microdose.digest import digest_of, prefix
-from microdose.dose import Dose, DoseKind, DoseTensor, pack_dose
+from microdose.dose import Dose, DoseKind, pack_dose
 from microdose.engine import Graph, hyper_from
 from microdose.ids import new_id
 from microdose.latents import encode_picture, hyper_shape
@@ -74,14 +75,28 @@ def tiny_segment(
 
 
 def tiny_dose(base: LoadedBase, epoch: int = 0, seed: int = 0, parent: bytes | None = None) -> bytes:
-    """A dose of small random changes to every tensor; `parent` is the blob it builds on."""
+    """A dose of small random changes of every form to every tensor; `parent` is the blob it builds on."""
     rng = np.random.default_rng(seed)
-    tensors = [
-        DoseTensor(number, 2.0**-10, np.rint(rng.laplace(0, 2, slot.shape)).astype(np.int32))
-        for number, slot in enumerate(base.document.tensors)
-    ]
+    changes = tuple(
+        change for number in range(len(base.document.tensors)) for change in tiny_changes(base, number, rng)
+    )
     named = b"" if parent is None else prefix(digest_of(parent))
-    return pack_dose(Dose(base.prefix, epoch, DoseKind.FULL, tuple(tensors), named), base)
+    return pack_dose(Dose(base.prefix, epoch, DoseKind.FULL, changes, named), base)
+
+
+def tiny_changes(base: LoadedBase, number: int, rng: np.random.Generator) -> tuple[Change, ...]:
+    """A change of each form to one tensor."""
+    slot = base.slot(number)
+    rows, rest = matrix_shape(slot)
+
+    def values(spread: float, *shape: int) -> NDArray[np.int32]:
+        return np.asarray(np.rint(rng.laplace(0, spread, shape)), np.int32)
+
+    return (
+        Scale(number, 2.0**-6, values(2, rows)),
+        LowRank(number, 2.0**-12, values(2, rows, 1), values(2, 1, rest)),
+        Add(number, 2.0**-10, values(1, *slot.shape)),
+    )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from microdose.digest import MAX_BLOB_BYTES, Digest, digest_of, prefix, verify
 from microdose.document import Document, parse_document
-from microdose.errors import CorruptStream
+from microdose.errors import CorruptStream, DoseMismatch
 from microdose.tables import TableSet
 
 MAX_BASE_BYTES = 16 * 2**20
@@ -112,6 +112,12 @@ class LoadedBase:
     def prefix(self) -> bytes:
         """8 bytes that segments and doses carry to say which base they belong to."""
         return prefix(self.digest)
+
+    def slot(self, number: int) -> TensorSlot:
+        """A tensor that a dose may change. Raises DoseMismatch if there are fewer."""
+        if number >= len(self.document.tensors):
+            raise DoseMismatch(f"dose changes tensor {number}, the base has {len(self.document.tensors)}")
+        return self.document.tensors[number]
 
 
 def load_base(document: bytes, fetch: Callable[[Descriptor], bytes]) -> LoadedBase:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microdose.errors import CorruptStream
-from microdose.tables import TOTAL, TableSet
+from microdose.tables import TableSet
 from microdose.varint import read_varint, read_varints, unzigzag, write_varint, write_varints, zigzag
 
 Index = NDArray[np.uint8] | NDArray[np.uint16]
@@ -77,16 +77,6 @@ def decode(payload: bytes, index: Index, tables: TableSet) -> NDArray[np.int32]:
     symbols = np.empty_like(slots)
     symbols[order] = slots
     return symbols
-
-
-def bits(symbols: NDArray[np.int32], k: int, tables: TableSet) -> NDArray[np.float64]:
-    """What each symbol costs under table k, in bits. For an encoder's choices; a decoder never needs it."""
-    row = np.array(tables.frequency[k], np.float64)
-    cost = np.log2(TOTAL / row)
-    slots = symbols.astype(np.int64) - tables.offset[k]
-    inside = (slots >= 0) & (slots < len(row) - 1)
-    far = np.maximum(1.0, np.ceil(np.log2(zigzag(symbols) + 1.0) / 7.0))
-    return np.where(inside, cost[np.where(inside, slots, -1)], cost[-1] + 8.0 * far)
 
 
 @lru_cache(maxsize=16)

@@ -25,6 +25,7 @@ MAX_EVENT_BYTES = 2**10
 MAX_SEGMENTS = 2**16
 MAX_EPOCHS = 2**12
 PROTOCOL = 1
+KINDS = {str(kind) for kind in DoseKind}
 
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
@@ -179,12 +180,17 @@ class Event(Document):
         return data
 
 
+class _EpochPreamble(Document):
+    kind: str
+
+
 class _Preamble(Document):
     """What must be understood before the rest is looked at."""
 
     format: Literal["microdose-manifest"]
     protocol: int
     critical: tuple[str, ...] = ()
+    epochs: tuple[_EpochPreamble, ...] = ()
 
 
 def parse_manifest(data: bytes) -> Manifest:
@@ -198,6 +204,7 @@ def parse_manifest(data: bytes) -> Manifest:
             f"manifest of protocol {preamble.protocol}, this program reads {PROTOCOL}: update it"
         )
     unknown = sorted(set(preamble.critical) - set(Manifest.model_fields))
+    unknown += [f"doses of kind {kind}" for kind in sorted({each.kind for each in preamble.epochs} - KINDS)]
     if unknown:
         raise UnsupportedVersion(
             f"manifest with {', '.join(unknown)[:200]}, unknown to this program: update it"

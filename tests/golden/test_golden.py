@@ -10,34 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from microdose.base import Descriptor, LoadedBase, load_base
+from microdose.base import LoadedBase, load_base
+from microdose.changes import FORMS, Change, parts_of
 from microdose.decoder import Decoder
 from microdose.digest import digest_of
-from microdose.dose import apply_dose, parse_dose
+from microdose.dose import apply_dose, dosed_student, parse_dose
 from microdose.engine import Graph, hyper_from
 from microdose.latents import decode_hyper, decode_picture, encode_picture, predict
 from microdose.mds import Mds, write_mds
 from microdose.segment import pack_segment, parse_segment
 from tests import reference
+from tests.golden_files import FOLDER, VERSIONS, golden, golden_base
 from tests.tiny_base import tiny_base, tiny_dose, tiny_sequence
 
-HERE = Path(__file__).parent
-VERSIONS = ["v1"]
 WIDTH, HEIGHT = 50, 37
-
-
-def load(version: str) -> LoadedBase:
-    graphs = [(HERE / version / name).read_bytes() for name in ("student.onnx", "hyper.onnx")]
-    blobs = {digest_of(graph): graph for graph in graphs}
-
-    def fetch(descriptor: Descriptor) -> bytes:
-        return blobs[descriptor.digest]
-
-    return load_base((HERE / version / "base.json").read_bytes(), fetch)
-
-
-def read(version: str, name: str) -> bytes:
-    return (HERE / version / name).read_bytes()
 
 
 def golden_segment(base: LoadedBase) -> bytes:
@@ -53,6 +39,7 @@ def golden_segment(base: LoadedBase) -> bytes:
 def regenerate(folder: Path) -> None:
     base = tiny_base()
     segment, dose = golden_segment(base), tiny_dose(base, epoch=5)
+    child = tiny_dose(base, epoch=6, seed=1, parent=dose)
     sequence = tiny_sequence(2, base, id="0" * 26)
     files = {
         "base.json": base.document.to_bytes(),
@@ -60,43 +47,48 @@ def regenerate(folder: Path) -> None:
         "hyper.onnx": base.hyper,
         "segment.mdse": segment,
         "dose.mdse": dose,
+        "child.mdse": child,
         "sequence.mds": write_mds(sequence.manifest, sequence.blobs),
         "pixels.rgb": Decoder(base, dose, threads=1).decode(segment).pixels.tobytes(),
     }
     y_hat = decode_picture(parse_segment(segment), base, hyper_from(Graph(base.hyper, 1)))
-    student = apply_dose(base.student, base, parse_dose(dose, base))
-    expected = {"y_hat": digest_of(y_hat.tobytes()), "dosed_student": digest_of(student)}
+    expected = {
+        "y_hat": digest_of(y_hat.tobytes()),
+        "dosed_student": digest_of(dosed_student(base, [dose])),
+        "child_student": digest_of(dosed_student(base, [dose, child])),
+    }
+    folder.mkdir(exist_ok=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
     (folder / "expected.json").write_text(json.dumps(expected, indent=2) + "\n")
 
 
 if os.environ.get("REGENERATE") == "1":
-    regenerate(HERE / VERSIONS[-1])
+    regenerate(FOLDER / VERSIONS[-1])
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_latents_and_weights_come_out_bit_for_bit(version: str) -> None:
-    base, expected = load(version), json.loads(read(version, "expected.json"))
-    segment = parse_segment(read(version, "segment.mdse"))
+    base, expected = golden_base(version), json.loads(golden(version, "expected.json"))
+    segment = parse_segment(golden(version, "segment.mdse"))
     y_hat = decode_picture(segment, base, hyper_from(Graph(base.hyper, 1)))
     assert digest_of(y_hat.tobytes()) == expected["y_hat"]
-    dose = parse_dose(read(version, "dose.mdse"), base)
+    dose = parse_dose(golden(version, "dose.mdse"), base)
     assert digest_of(apply_dose(base.student, base, dose)) == expected["dosed_student"]
     assert (segment.header.epoch, dose.epoch) == (5, 5)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_pixels_differ_by_at_most_one(version: str) -> None:
-    decoder = Decoder(load(version), read(version, "dose.mdse"))
-    pixels = decoder.decode(read(version, "segment.mdse")).pixels.astype(np.int16)
-    wanted = np.frombuffer(read(version, "pixels.rgb"), np.uint8).reshape(HEIGHT, WIDTH, 3)
+    decoder = Decoder(golden_base(version), golden(version, "dose.mdse"))
+    pixels = decoder.decode(golden(version, "segment.mdse")).pixels.astype(np.int16)
+    wanted = np.frombuffer(golden(version, "pixels.rgb"), np.uint8).reshape(HEIGHT, WIDTH, 3)
     assert np.abs(pixels - wanted).max() <= 1
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_whole_sequence_plays_from_its_file(version: str) -> None:
-    file = Mds.open(HERE / version / "sequence.mds")
+    file = Mds.open(FOLDER / version / "sequence.mds")
     base = load_base(file.blob(file.manifest.base.digest), lambda each: file.blob(each.digest))
     for entry in file.manifest.segments:
         dose = file.manifest.epoch(entry.epoch).dose
@@ -106,10 +98,10 @@ def test_a_whole_sequence_plays_from_its_file(version: str) -> None:
 
 
 def test_the_decoder_written_from_the_specification_agrees() -> None:
-    base = load("v1")
-    document = json.loads(read("v1", "base.json"))
-    parts = reference.units(read("v1", "segment.mdse"))
-    segment = parse_segment(read("v1", "segment.mdse"))
+    base = golden_base("v1")
+    document = json.loads(golden("v1", "base.json"))
+    parts = reference.units(golden("v1", "segment.mdse"))
+    segment = parse_segment(golden("v1", "segment.mdse"))
     z = decode_hyper(segment, base)
     channels = [channel for channel in range(len(z)) for _ in z[channel].flat]
     assert reference.symbols(parts[2], channels, document["tables"]["z"]) == z.ravel().tolist()
@@ -121,7 +113,28 @@ def test_the_decoder_written_from_the_specification_agrees() -> None:
     assert max(map(abs, symbols)) > 2**29
 
 
-def test_the_specification_covers_doses_too() -> None:
-    base, data = load("v1"), read("v1", "dose.mdse")
-    wanted = [(each.slot, each.step, each.values.ravel().tolist()) for each in parse_dose(data, base).tensors]
-    assert reference.dose_values(data, json.loads(read("v1", "base.json"))) == wanted
+def test_a_dose_on_a_dose_gives_its_weights_bit_for_bit() -> None:
+    base, expected = golden_base("v1.1"), json.loads(golden("v1.1", "expected.json"))
+    chain = [golden("v1.1", name) for name in ("dose.mdse", "child.mdse")]
+    assert digest_of(dosed_student(base, chain)) == expected["child_student"]
+    assert parse_dose(chain[1], base).parent.hex() == digest_of(chain[0])[7:23]
+
+
+def test_the_specification_covers_older_doses_too() -> None:
+    base, data = golden_base("v1"), golden("v1", "dose.mdse")
+    wanted = [(each.slot, each.step, *each_part(each)) for each in parse_dose(data, base).changes]
+    assert reference.dose_values(data, json.loads(golden("v1", "base.json"))) == wanted
+
+
+@pytest.mark.parametrize("name", ["dose.mdse", "child.mdse"])
+def test_the_specification_covers_changes(name: str) -> None:
+    base, data = golden_base("v1.1"), golden("v1.1", name)
+    wanted = [
+        (each.slot, FORMS[type(each)], each.step, *each_part(each)) for each in parse_dose(data, base).changes
+    ]
+    assert reference.dose_changes(data, json.loads(golden("v1.1", "base.json"))) == wanted
+
+
+def each_part(change: Change) -> list[list[int]]:
+    """The values of a change as plain numbers."""
+    return [part.ravel().tolist() for part in parts_of(change)]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from microdose import entropy
+from microdose import adaptive, entropy
 from microdose.base import load_base
 from microdose.decoder import Decoder
 from microdose.digest import digest_of
@@ -20,6 +20,7 @@ from microdose.mds import Mds, write_mds
 from microdose.segment import parse_segment
 from microdose.tables import gaussian_tables
 from microdose.wire import Unit, read_blob, write_blob
+from tests.golden_files import golden
 from tests.tiny_base import tiny_base, tiny_dose, tiny_segment, tiny_sequence
 
 BASE = tiny_base()
@@ -45,12 +46,19 @@ def decode_symbols(data: bytes) -> None:
     assert symbols.shape == (300,)
 
 
+def decode_vectors(data: bytes) -> None:
+    values = adaptive.decode(data, [adaptive.Run(context, 80) for context in (0, 1, 0)])
+    assert [len(vector) for vector in values] == [80] * 3
+
+
 Reader = Callable[[bytes], object]
 READERS: dict[str, tuple[Reader, bytes]] = {
     "blob": (read_blob, tiny_segment(BASE)),
     "segment": (parse_segment, tiny_segment(BASE)),
     "picture": (DECODER.decode, tiny_segment(BASE)),
     "dose": (use_dose, tiny_dose(BASE)),
+    "legacy dose": (use_dose, golden("v1", "dose.mdse")),
+    "vectors": (decode_vectors, adaptive.encode([np.arange(-40, 40, dtype=np.int32)] * 3, [0, 1, 0])),
     "manifest": (parse_manifest, TINY.manifest.to_bytes()),
     "mds": (read_mds, write_mds(TINY.manifest, TINY.blobs)),
     "base": (
@@ -101,7 +109,7 @@ def test_mutations(kind: str, edits: list[tuple[float, int, bytes]]) -> None:
     survives(reader, mutate(valid, edits))
 
 
-@pytest.mark.parametrize("kind", ["picture", "dose"])
+@pytest.mark.parametrize("kind", ["picture", "dose", "legacy dose"])
 @given(number=st.integers(0, 2), edits=EDITS)
 def test_mutations_with_a_right_crc(kind: str, number: int, edits: list[tuple[float, int, bytes]]) -> None:
     reader, valid = READERS[kind]
@@ -115,7 +123,7 @@ def test_mutations_with_a_right_crc(kind: str, number: int, edits: list[tuple[fl
 
 
 @given(place=POSITION)
-@pytest.mark.parametrize("kind", ["picture", "dose", "mds"])
+@pytest.mark.parametrize("kind", ["picture", "dose", "legacy dose", "mds"])
 def test_every_truncation_is_an_error(kind: str, place: float) -> None:
     reader, valid = READERS[kind]
     with pytest.raises(MicrodoseError):

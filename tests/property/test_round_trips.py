@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from microdose import entropy
-from microdose.dose import KINDS, Dose, DoseTensor, apply_dose, pack_dose, parse_dose
+from microdose import adaptive, entropy
+from microdose.changes import Add, Change, LowRank, Scale, matrix_shape, parts_of, step_of
+from microdose.dose import WIRE_KINDS, Dose, apply_dose, pack_dose, parse_dose
 from microdose.manifest import Event, SegmentEntry
 from microdose.segment import PictureHeader, Segment, latent_side, pack_segment, parse_segment
 from microdose.tables import TOTAL, TableSet, tables_from_pmf
@@ -88,29 +89,53 @@ def test_segments(width: int, height: int, epoch: int, ids: bytes, hyper: bytes,
     assert parse_segment(pack_segment(segment)) == segment
 
 
+@given(st.lists(st.tuples(st.integers(0, 30), arrays(np.int32, st.integers(0, 70), elements=NEAR_OR_FAR))))
+def test_vectors_under_tables_that_learn(pairs: list[tuple[int, NDArray[np.int32]]]) -> None:
+    contexts, values = [context for context, _ in pairs], [vector for _, vector in pairs]
+    runs = [adaptive.Run(context, len(vector)) for context, vector in pairs]
+    decoded = adaptive.decode(adaptive.encode(values, contexts), runs)
+    assert [vector.tolist() for vector in decoded] == [vector.tolist() for vector in values]
+
+
+@st.composite
+def changes(draw: st.DrawFn, number: int) -> list[Change]:
+    """Some changes of one tensor of the tiny base: mostly small values with some extreme ones."""
+    rows, rest = matrix_shape(BASE.slot(number))
+    rank = draw(st.integers(1, min(rows, rest, 3)))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+
+    def values(limit: int, *shape: int) -> NDArray[np.int32]:
+        spread = draw(st.sampled_from([0.0, 0.1, 2.0, 1e3]))
+        drawn = np.asarray(np.rint(rng.laplace(0, spread, shape)), np.int32)
+        drawn.flat[0] = draw(st.integers(-limit, limit))
+        return drawn
+
+    step = step_of(draw(st.integers(0, 255)))
+    far = 2**31 - 1
+    of_each_form: list[Change] = [
+        Scale(number, step, values(far, rows)),
+        LowRank(number, step, values(2**15 - 1, rows, rank), values(2**15 - 1, rank, rest)),
+        Add(number, step, values(far, *BASE.slot(number).shape)),
+    ]
+    return [change for change in of_each_form if draw(st.booleans())]
+
+
 @st.composite
 def doses(draw: st.DrawFn) -> Dose:
-    """Doses of the tiny base: any choice of tensors, mostly small values with some extreme ones."""
-    tensors = []
-    for number in draw(st.permutations(range(len(BASE.document.tensors))))[: draw(st.integers(0, 4))]:
-        shape = BASE.document.tensors[number].shape
-        seed, spread = draw(st.integers(0, 99)), draw(st.sampled_from([0.0, 0.1, 2.0, 1e3]))
-        values = np.rint(np.random.default_rng(seed).laplace(0, spread, shape)).astype(np.int32)
-        values.flat[0] = draw(NEAR_OR_FAR)
-        step = draw(st.floats(2.0**-30, 1.0, width=32))
-        tensors.append(DoseTensor(number, step, values))
+    """Doses of the tiny base: any choice of tensors and forms."""
     parent = draw(st.just(b"") | st.binary(min_size=8, max_size=8))
-    return Dose(BASE.prefix, draw(U32), draw(st.sampled_from(KINDS)), tuple(tensors), parent)
+    chosen = [change for number in range(len(BASE.document.tensors)) for change in draw(changes(number))]
+    return Dose(BASE.prefix, draw(U32), draw(st.sampled_from(WIRE_KINDS[1:])), tuple(chosen), parent)
 
 
 @given(doses())
 def test_doses(dose: Dose) -> None:
     parsed = parse_dose(pack_dose(dose, BASE), BASE)
-    assert (parsed.epoch, parsed.kind, len(parsed.tensors)) == (dose.epoch, dose.kind, len(dose.tensors))
-    assert parsed.parent == dose.parent
-    for left, right in zip(parsed.tensors, dose.tensors, strict=True):
-        assert (left.slot, left.step) == (right.slot, right.step)
-        assert np.array_equal(left.values, right.values)
+    assert (parsed.epoch, parsed.kind, parsed.parent) == (dose.epoch, dose.kind, dose.parent)
+    for left, right in zip(parsed.changes, dose.changes, strict=True):
+        assert (type(left), left.slot, left.step) == (type(right), right.slot, right.step)
+        for here, there in zip(parts_of(left), parts_of(right), strict=True):
+            assert np.array_equal(here, there)
     assert apply_dose(BASE.student, BASE, parsed) == apply_dose(BASE.student, BASE, dose)
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from microdose.changes import code_of, step_of
 from microdose_server.codec.student import Student, is_dosable
 from microdose_server.distil.distance import Reference, distortion, reference_of
 from microdose_server.distil.progress import Progress
@@ -63,7 +64,7 @@ class Overfit:
         self.tiles = tiles_of(targets)
         dosable = {name: value for name, value in student.named_parameters() if is_dosable(name)}
         self.generic = {name: value.detach().clone() for name, value in dosable.items()}
-        self.rms = {name: float(value.square().mean().sqrt()) or 1.0 for name, value in self.generic.items()}
+        self.rms = {name: _rms(value) for name, value in self.generic.items()}
         self.u = {name: torch.zeros_like(value, requires_grad=True) for name, value in self.generic.items()}
 
     def weights(self, grid: float | None) -> dict[str, Tensor]:
@@ -103,6 +104,11 @@ class Overfit:
         if count >= len(self.tiles):
             return list(self.tiles)
         return [self.tiles[int((k + 0.5) * len(self.tiles) / count)] for k in range(count)]
+
+
+def _rms(weights: Tensor) -> float:
+    """Near enough to the RMS, and such that every grid's step can be coded."""
+    return step_of(code_of(0.01 * (float(weights.square().mean().sqrt()) or 1.0))) / 0.01
 
 
 def overfit(

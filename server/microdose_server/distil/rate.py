@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from microdose.base import LoadedBase
-from microdose.dose import Dose, DoseKind, DoseTensor, pack_dose
+from microdose.changes import Add, code_of, step_of
+from microdose.dose import Dose, DoseKind, pack_dose
 from microdose_server.distil.overfit import Overfit, on_grid
 
 DEFAULT_LMBDA = 0.75
@@ -31,8 +31,7 @@ def dose_blob(run: Overfit, base: LoadedBase, grid: float, epoch: int) -> bytes:
     for number, slot in enumerate(base.document.tensors):
         values = torch.round(on_grid(run.u[slot.name].detach().cpu(), grid) / grid).to(torch.int32).numpy()
         if values.any():
-            step = float(np.float32(grid * run.rms[slot.name]))
-            tensors.append(DoseTensor(number, step, values))
+            tensors.append(Add(number, step_of(code_of(grid * run.rms[slot.name])), values))
     return pack_dose(Dose(base.prefix, epoch, DoseKind.FULL, tuple(tensors)), base)
 
 

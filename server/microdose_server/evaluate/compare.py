@@ -17,6 +17,7 @@ import onnx
 from PIL import Image
 
 from microdose.base import load_base
+from microdose.changes import parts_of
 from microdose.decoder import Decoder, Picture
 from microdose.dose import parse_dose
 from microdose.manifest import ByteCounts
@@ -62,12 +63,12 @@ class Comparison:
         }
 
     def params(self) -> dict[str, int]:
-        """Weights of the teacher's decoder and the student, and how many of these the dose may change."""
-        tensors = parse_dose(self.dose, self.base).tensors if self.dose else ()
+        """Weights of the teacher's decoder and of the student, and how many numbers the dose holds."""
+        changes = parse_dose(self.dose, self.base).changes if self.dose else ()
         return {
             "teacher_decoder": parameters_of(self.teacher),
             "student": self.base.document.parameters,
-            "dose": sum(tensor.values.size for tensor in tensors),
+            "dose": sum(part.size for change in changes for part in parts_of(change)),
         }
 
     def pictures(self, originals: Sequence[Pixels], pulled: Sequence[Pixels] = ()) -> Iterator[Compared]:

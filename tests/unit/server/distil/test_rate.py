@@ -52,7 +52,7 @@ def test_no_change_gives_a_dose_that_changes_no_byte(run: Overfit, tiny_teacher_
     blob = dose_blob(run, tiny_teacher_base, 0.02, epoch=0)
     assert len(blob) < 100
     dose = parse_dose(blob, tiny_teacher_base)
-    assert dose.tensors == ()
+    assert dose.changes == ()
     assert apply_dose(tiny_teacher_base.student, tiny_teacher_base, dose) == tiny_teacher_base.student
 
 

@@ -38,7 +38,7 @@ def test_a_dose_brings_the_student_nearer_to_the_teacher(
     assert [progress.step for progress in told] == list(range(1, 11))
     parsed = parse_dose(dosed.dose, tiny_teacher_base)
     assert parsed.epoch == 5
-    assert parsed.tensors
+    assert parsed.changes
 
 
 def test_bytes_that_cost_too_much_are_not_sent(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
@@ -78,7 +78,7 @@ def test_a_budget_in_seconds_ends_early(tiny_teacher_base: LoadedBase, targets: 
 def test_no_steps_are_a_dose_of_nothing(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
     dosed = dose(tiny_teacher_base, targets, DoseChoice.FULL, budget=Budget(steps=0))
     assert dosed.dose is not None
-    assert parse_dose(dosed.dose, tiny_teacher_base).tensors == ()
+    assert parse_dose(dosed.dose, tiny_teacher_base).changes == ()
     assert dosed.loss_after == pytest.approx(dosed.loss_before)
 
 

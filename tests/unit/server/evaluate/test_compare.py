@@ -1,3 +1,4 @@
+from microdose.changes import matrix_shape
 from microdose_server.evaluate.compare import Comparison, bytes_of, comparison_sheet
 from microdose_server.evaluate.metrics import Pixels
 from tests.tiny_base import tiny_base
@@ -25,9 +26,12 @@ def test_without_a_dose_the_generic_student_is_the_dosed_one(
     assert undosed.params()["dose"] == 0
 
 
-def test_a_dose_carries_all_its_tensors(dosed: Comparison) -> None:
+def test_parameters_are_counted_as_they_are_sent(dosed: Comparison) -> None:
+    """The tiny dose holds for each tensor a gain of every row, two factors of rank 1, and a difference."""
     weights = tiny_base().document.parameters
-    assert dosed.params() == {"teacher_decoder": weights, "student": weights, "dose": weights}
+    shapes = [matrix_shape(slot) for slot in tiny_base().document.tensors]
+    numbers = sum(rows + rows + rest + rows * rest for rows, rest in shapes)
+    assert dosed.params() == {"teacher_decoder": weights, "student": weights, "dose": numbers}
 
 
 def test_the_bytes_of_a_segment_add_up(segments: list[bytes]) -> None:

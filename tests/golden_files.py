@@ -1,0 +1,27 @@
+"""The golden files: bytes of every format version, and the bases they were made for."""
+
+from pathlib import Path
+
+from microdose.base import Descriptor, LoadedBase, load_base
+from microdose.digest import digest_of
+
+FOLDER = Path(__file__).parent / "golden"
+VERSIONS = ("v1", "v1.1")
+"""v1.1 is of the same wire version: doses got changes in place of tensors, and parents."""
+
+
+def golden(version: str, name: str) -> bytes:
+    """One of the files."""
+    return (FOLDER / version / name).read_bytes()
+
+
+def golden_base(version: str) -> LoadedBase:
+    """The base of a version's files."""
+    graphs = {
+        digest_of(graph): graph for graph in (golden(version, "student.onnx"), golden(version, "hyper.onnx"))
+    }
+
+    def fetch(descriptor: Descriptor) -> bytes:
+        return graphs[descriptor.digest]
+
+    return load_base(golden(version, "base.json"), fetch)
