@@ -23,8 +23,8 @@ PROBLEM_TYPE = "application/problem+json"
 _RETRY_AFTER_S = {429: "1", 503: "2"}
 _SLUGS = {
     401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "method-not-allowed", 408: "too-slow",
-    409: "conflict", 410: "gone", 413: "too-large", 415: "unsupported-media-type", 416: "range-not-satisfiable",
-    429: "too-many-requests", 503: "unavailable",
+    409: "conflict", 410: "gone", 413: "too-large", 415: "unsupported-media-type",
+    416: "range-not-satisfiable", 429: "too-many-requests", 503: "unavailable",
 }  # fmt: skip
 
 log = logging.getLogger(__name__)
