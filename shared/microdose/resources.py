@@ -39,7 +39,7 @@ class SequenceState(StrEnum):
 
 
 class JobState(StrEnum):
-    """queued, running, then one of four ends."""
+    """queued, running, then one of four ends; `error` says why it failed or expired."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -54,6 +54,14 @@ class JobState(StrEnum):
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
+class Priority(StrEnum):
+    """Which line a job waits in; a line moves only while those before it are empty."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
 class SequenceCreate(Request):
     """A new sequence. `lmbda` weighs bits against distortion in the rate search; None takes the server's.
 
@@ -65,6 +73,12 @@ class SequenceCreate(Request):
     dose: DoseChoice = DoseChoice.AUTO
     lmbda: Annotated[float, Field(gt=0)] | None = None
     live: bool = False
+
+
+class SequenceComplete(Request):
+    """That all frames are there, and how urgent their job is."""
+
+    priority: Priority = Priority.NORMAL
 
 
 class Results(Document):
@@ -109,12 +123,18 @@ class Frame(Document):
 
 
 class Job(Document):
-    """The work of turning frames into a published sequence. `attempt` counts how often it was started."""
+    """The work of turning frames into a published sequence.
+
+    `attempt` counts how often it was started, `losses` how many of these attempts were lost with their
+    process or a service that they need; after so many the job fails.
+    """
 
     id: Id
     sequence: Id
+    priority: Priority = Priority.NORMAL
     state: JobState
     attempt: Count = 0
+    losses: Count = 0
     phase: str | None = None
     step: Count = 0
     steps: Count = 0

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Response
 
-from microdose.resources import Job, Page, Sequence, SequenceCreate, SequenceState
+from microdose.resources import Job, Page, Sequence, SequenceComplete, SequenceCreate, SequenceState
 from microdose_server.api.auth import PUBLISH, READ
 from microdose_server.api.ids import SequenceId
 from microdose_server.api.media import accept
@@ -58,11 +58,18 @@ def delete(here: Here, sequence: SequenceId) -> None:
 @router.post(
     "/{sequence}/complete",
     status_code=202,
-    dependencies=[PUBLISH],
-    responses=problems("not-found", "conflict", "bad-upload", "invalid-request"),
+    dependencies=[PUBLISH, accept("application/json")],
+    responses=problems(
+        "not-found", "conflict", "bad-upload", "invalid-request", "too-large", "unsupported-media-type"
+    ),
 )
-def complete(here: Here, sequence: SequenceId, response: Response) -> Job:
+def complete(
+    here: Here,
+    sequence: SequenceId,
+    response: Response,
+    wish: Annotated[SequenceComplete | None, Body()] = None,
+) -> Job:
     """Say that all frames, 0 to the last without a gap, are there. Saying it again returns the same job."""
-    job = here.queue.enqueue(sequence)
+    job = here.queue.enqueue(sequence, (wish or SequenceComplete()).priority)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job

@@ -7,7 +7,6 @@ import redis
 from microdose.decoder import Decoder
 from microdose.digest import digest_of
 from microdose.errors import Fenced, NotFound
-from microdose.ids import new_id
 from microdose.manifest import parse_manifest
 from microdose.resources import DoseChoice, Frame, SequenceCreate, SequenceState
 from microdose_client.bus import Bus
@@ -16,7 +15,7 @@ from microdose_server.jobs.attempt import Assignment
 from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
-from microdose_server.jobs.work import patiently, process
+from microdose_server.jobs.work import process
 from microdose_server.settings import Settings
 from microdose_server.store.blobs import originals, public_blobs
 from microdose_server.store.bus import read_manifest
@@ -101,22 +100,3 @@ def test_a_missing_original_is_named(bus: redis.Redis, give: Give, tmp_path: Pat
     originals(tmp_path).path(frame.digest).unlink()
     with pytest.raises(NotFound, match=frame.digest):
         process(given, TinyEncoder())
-
-
-def test_a_redis_that_comes_back_in_time_is_waited_for() -> None:
-    answers: list[type[Exception] | None] = [redis.ConnectionError, None]
-
-    def flaky() -> str:
-        if error := answers.pop(0):
-            raise error("away")
-        return new_id()
-
-    assert patiently(flaky)
-
-
-def test_a_redis_that_stays_away_is_given_up() -> None:
-    def away() -> None:
-        raise redis.TimeoutError("too slow")
-
-    with pytest.raises(redis.TimeoutError):
-        patiently(away, seconds=0)
