@@ -6,7 +6,7 @@ from urllib.parse import quote
 from microdose.base import Descriptor
 from microdose.errors import NotFound
 from microdose.ids import is_id
-from microdose.resources import BaseInfo, Frame, Job, Page, Sequence, SequenceCreate
+from microdose.resources import BaseInfo, Frame, Job, Page, Sequence, SequenceComplete, SequenceCreate
 from microdose_client.http import Http, parse
 
 _INTAKE_S = 600.0  # a clip is unpacked before the server answers
@@ -58,11 +58,12 @@ class Api:
         """The frames that have arrived so far."""
         return parse(self._http.call("GET", f"{_sequence(sequence)}/frames"), list[Frame])
 
-    def complete(self, sequence: str) -> Job:
+    def complete(self, sequence: str, wish: SequenceComplete) -> Job:
         """Say that all frames are there; the answer is the job that will publish them."""
-        return parse(self._http.call("POST", f"{_sequence(sequence)}/complete"), Job)
+        path = f"{_sequence(sequence)}/complete"
+        return parse(self._http.call("POST", path, json=wish.model_dump(mode="json")), Job)
 
-    def upload(self, path: Path, wish: SequenceCreate) -> Job:
+    def upload(self, path: Path, wish: SequenceCreate, complete: SequenceComplete) -> Job:
         """Send one clip or zip archive in a single request; the answer is the job that will publish it."""
         with path.open("rb") as file:
             answer = self._http.call(
@@ -70,7 +71,7 @@ class Api:
                 "/v1/sequences:upload",
                 repeatable=False,
                 wait=_INTAKE_S,
-                data=_form(wish),
+                data=_form(wish) | _form(complete),
                 files={"files": (path.name, file)},
             )
         return parse(answer, Job)
@@ -120,6 +121,6 @@ def _page(limit: int, cursor: str | None) -> dict[str, str]:
     return {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
 
 
-def _form(wish: SequenceCreate) -> dict[str, str]:
+def _form(wish: SequenceCreate | SequenceComplete) -> dict[str, str]:
     """The same wish as form fields of a multipart request."""
     return {name: str(value) for name, value in wish.model_dump(mode="json", exclude_none=True).items()}

@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 from microdose.cache_dir import cache_dir as default_cache_dir
 from microdose.errors import Unavailable
 from microdose.manifest import Manifest
-from microdose.resources import BaseInfo, DoseChoice, Job, Page, Sequence
+from microdose.resources import BaseInfo, DoseChoice, Job, Page, Priority, Sequence
 from microdose_client import offline, push
 from microdose_client.api import Api
 from microdose_client.bus import Bus, Redis
@@ -99,6 +99,7 @@ class Client:
         name: str | None = None,
         dose: str = DoseChoice.AUTO,
         lmbda: float | None = None,
+        priority: str = Priority.NORMAL,
         resume: str | None = None,
         progress: Report = silent,
     ) -> Job:
@@ -106,11 +107,13 @@ class Client:
 
         `resume` is the id of a sequence whose push was interrupted: what has arrived is not sent again. An
         error after a sequence was opened carries a note (PEP 678) with that id. `dose` is auto, none or full;
-        `lmbda` weighs bits against distortion when the dose is chosen. Raises BadUpload for files that are
+        `lmbda` weighs bits against distortion when the dose is chosen; `priority` is high, normal or low: jobs of
+        one kind wait until those before are done. Raises BadUpload for files that are
         missing, unreadable, refused or do not go together, and for wishes that cannot be had.
         """
         wish = push.wish_of(name, dose, lmbda)
-        return push.push(self._server(), map(Path, paths), wish, resume, progress)
+        complete = push.completion_of(priority)
+        return push.push(self._server(), map(Path, paths), wish, complete, resume, progress)
 
     def wait(self, job: str, *, timeout: float | None = None, progress: Report = silent) -> Job:
         """The job once it has ended, however it ended: look at `state` and `error`.

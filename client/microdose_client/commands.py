@@ -42,6 +42,7 @@ def run_push(args: Namespace, report: Report) -> Outcome:
             name=args.name,
             dose=args.dose,
             lmbda=args.lmbda,
+            priority=args.priority,
             resume=args.resume,
             progress=report,
         )

@@ -16,7 +16,7 @@ from microdose.digest import digest_of
 from microdose.errors import BadUpload, MicrodoseError
 from microdose.natural import natural_key
 from microdose.problem import ProblemError
-from microdose.resources import Job, SequenceCreate
+from microdose.resources import Job, SequenceComplete, SequenceCreate
 from microdose_client.api import Api
 from microdose_client.progress import Report, Step, silent
 
@@ -78,8 +78,21 @@ def wish_of(name: str | None, dose: str, lmbda: float | None) -> SequenceCreate:
         raise BadUpload(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
+def completion_of(priority: str) -> SequenceComplete:
+    """How urgent the publisher's job is. Raises BadUpload."""
+    try:
+        return SequenceComplete.model_validate({"priority": priority})
+    except ValidationError as error:
+        raise BadUpload(f"priority: {error.errors()[0]['msg']}") from None
+
+
 def push(
-    api: Api, paths: Iterable[Path], wish: SequenceCreate, resume: str | None, report: Report = silent
+    api: Api,
+    paths: Iterable[Path],
+    wish: SequenceCreate,
+    complete: SequenceComplete,
+    resume: str | None,
+    report: Report = silent,
 ) -> Job:
     """Collect and send pictures, and start their job; with `resume`, into that sequence, if it is still open.
 
@@ -89,20 +102,20 @@ def push(
     if is_archive(files[0]):
         if resume:
             raise BadUpload(f"{files[0]} goes up in one piece and cannot be resumed; push it anew")
-        return _upload(api, files[0], wish)
+        return _upload(api, files[0], wish, complete)
     sequence = resume or api.create(wish).id
     try:
         put_all(api, sequence, files, report)
-        return api.complete(sequence)
+        return api.complete(sequence, complete)
     except MicrodoseError as error:
         if resume is None:
             error.add_note(f"what has arrived is kept: go on with --resume {sequence}")
         raise
 
 
-def _upload(api: Api, archive: Path, wish: SequenceCreate) -> Job:
+def _upload(api: Api, archive: Path, wish: SequenceCreate, complete: SequenceComplete) -> Job:
     try:
-        return api.upload(archive, wish)
+        return api.upload(archive, wish, complete)
     except OSError as error:
         raise BadUpload(f"cannot read {archive}: {error.strerror or error}") from error
 
