@@ -107,9 +107,9 @@ class Client:
 
         `resume` is the id of a sequence whose push was interrupted: what has arrived is not sent again. An
         error after a sequence was opened carries a note (PEP 678) with that id. `dose` is auto, none or full;
-        `lmbda` weighs bits against distortion when the dose is chosen; `priority` is high, normal or low: jobs of
-        one kind wait until those before are done. Raises BadUpload for files that are
-        missing, unreadable, refused or do not go together, and for wishes that cannot be had.
+        `lmbda` weighs bits against distortion when the dose is chosen; `priority` is high, normal or low: a
+        job waits for the more urgent ones. Raises BadUpload for files that are missing, unreadable, refused
+        or do not go together, and for wishes that cannot be had.
         """
         wish = push.wish_of(name, dose, lmbda)
         complete = push.completion_of(priority)
