@@ -75,6 +75,9 @@ def _add_push(verbs: "Verbs") -> None:
     )
     verb.add_argument("--name", help="a name to show for the sequence")
     verb.add_argument("--dose", type=DoseChoice, choices=list(DoseChoice), default=DoseChoice.AUTO)
+    verb.add_argument(
+        "--profile", default="standard", help="the student: live, standard or fine (default: %(default)s)"
+    )
     verb.add_argument("--lmbda", type=_positive, metavar="X", help="weight of bits against distortion")
     verb.add_argument(
         "--priority", type=Priority, choices=list(Priority), default=Priority.NORMAL, help="of the job"

@@ -100,6 +100,7 @@ class Client:
         dose: str = DoseChoice.AUTO,
         lmbda: float | None = None,
         priority: str = Priority.NORMAL,
+        profile: str = "standard",
         resume: str | None = None,
         progress: Report = silent,
     ) -> Job:
@@ -107,11 +108,12 @@ class Client:
 
         `resume` is the id of a sequence whose push was interrupted: what has arrived is not sent again. An
         error after a sequence was opened carries a note (PEP 678) with that id. `dose` is auto, none or full;
-        `lmbda` weighs bits against distortion when the dose is chosen; `priority` is high, normal or low: a
-        job waits for the more urgent ones. Raises BadUpload for files that are missing, unreadable, refused
-        or do not go together, and for wishes that cannot be had.
+        `lmbda` weighs bits against distortion when the dose is chosen; `profile` is the student that viewers
+        decode with (see `bases`); `priority` is high, normal or low: a job waits for the more urgent ones.
+        Raises BadUpload for files that are missing, unreadable, refused or do not go together, and for wishes
+        that cannot be had.
         """
-        wish = push.wish_of(name, dose, lmbda)
+        wish = push.wish_of(name, dose, lmbda, profile)
         complete = push.completion_of(priority)
         return push.push(self._server(), map(Path, paths), wish, complete, resume, progress)
 

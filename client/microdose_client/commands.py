@@ -43,6 +43,7 @@ def run_push(args: Namespace, report: Report) -> Outcome:
             dose=args.dose,
             lmbda=args.lmbda,
             priority=args.priority,
+            profile=args.profile,
             resume=args.resume,
             progress=report,
         )

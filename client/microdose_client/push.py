@@ -69,10 +69,10 @@ def _pictures_of(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: natural_key(path.name))
 
 
-def wish_of(name: str | None, dose: str, lmbda: float | None) -> SequenceCreate:
+def wish_of(name: str | None, dose: str, lmbda: float | None, profile: str) -> SequenceCreate:
     """What the publisher asks for. Raises BadUpload with the first thing that cannot be had."""
     try:
-        return SequenceCreate.model_validate({"name": name, "dose": dose, "lmbda": lmbda})
+        return SequenceCreate.model_validate({"name": name, "dose": dose, "lmbda": lmbda, "profile": profile})
     except ValidationError as error:
         first = error.errors()[0]
         raise BadUpload(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

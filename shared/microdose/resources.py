@@ -13,7 +13,9 @@ from microdose.ids import Id
 from microdose.manifest import ByteCounts, Count, Name, Side
 from microdose.problem import Problem
 
+PROFILE_PATTERN = "^[a-z0-9][a-z0-9-]{0,39}$"
 Share = Annotated[float, Field(ge=0)]
+Profile = Annotated[str, Field(pattern=PROFILE_PATTERN)]
 
 
 class DoseChoice(StrEnum):
@@ -63,13 +65,14 @@ class Priority(StrEnum):
 
 
 class SequenceCreate(Request):
-    """A new sequence. `lmbda` weighs bits against distortion in the rate search; None takes the server's.
+    """A new sequence. `profile` picks the student, and so the base, among those that the server lists.
 
-    `live`: every frame is published when it comes, in the order of their numbers.
+    `lmbda` weighs bits against distortion in the rate search; None takes the server's. `live`: every frame is
+    published when it comes, in the order of their numbers.
     """
 
     name: Name | None = None
-    profile: Literal["standard"] = "standard"
+    profile: Profile = "standard"
     dose: DoseChoice = DoseChoice.AUTO
     lmbda: Annotated[float, Field(gt=0)] | None = None
     live: bool = False
@@ -164,8 +167,9 @@ class Page(Document, Generic[T]):
 
 
 class BaseInfo(Document):
-    """A base that this server encodes for."""
+    """A base that this server encodes for, and the profile that asks for it."""
 
+    profile: Profile
     name: str
     base: Descriptor
     parameters: Count

@@ -72,11 +72,18 @@ def test_push_sends_every_picture_in_order_and_queues_the_job(
 ) -> None:
     steps: list[Step] = []
     job = client.push(
-        [folder], name="Ferien", dose=DoseChoice.NONE, lmbda=0.5, priority="high", progress=steps.append
+        [folder],
+        name="Ferien",
+        dose=DoseChoice.NONE,
+        lmbda=0.5,
+        profile="live",
+        priority="high",
+        progress=steps.append,
     )
     assert (job.state, job.priority) == (JobState.QUEUED, Priority.HIGH)
     sequence = client.sequence(job.sequence)
     assert (sequence.name, sequence.dose, sequence.lmbda) == ("Ferien", DoseChoice.NONE, 0.5)
+    assert sequence.profile == "live"
     assert (sequence.state, sequence.frames, sequence.job) == (SequenceState.QUEUED, 12, job.id)
     frames = Sequences(bus).frames(job.sequence)
     assert [frame.digest for frame in frames] == [digest_of(picture(n)) for n in range(12)]
@@ -153,6 +160,7 @@ def test_every_picture_arrives_over_a_bad_line(
         ({"lmbda": -1.0}, "lmbda: "),
         ({"dose": "huge"}, "dose: "),
         ({"priority": "now"}, "priority: "),
+        ({"profile": "/"}, "profile: "),
     ],
 )
 def test_a_wish_that_cannot_be_had(client: Client, folder: Path, wish: dict[str, Any], words: str) -> None:

@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from microdose.errors import BadUpload
-from microdose.resources import DoseChoice, Job, Priority, SequenceComplete, SequenceCreate
+from microdose.resources import PROFILE_PATTERN, DoseChoice, Job, Priority, SequenceComplete, SequenceCreate
 from microdose_server.api.auth import PUBLISH
 from microdose_server.api.keeping import keep_file, keep_picture
 from microdose_server.api.media import accept
 from microdose_server.api.problem import problems
+from microdose_server.api.sequences import check_profile
 from microdose_server.api.services import Here, Services
 from microdose_server.intake.archive import display_name, read_zip
 from microdose_server.intake.kind import HEAD, clip_format, is_zip
@@ -33,7 +34,7 @@ _FORM = {
     "properties": {
         "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
         "name": {"type": "string", "maxLength": 200},
-        "profile": {"type": "string", "enum": ["standard"]},
+        "profile": {"type": "string", "pattern": PROFILE_PATTERN},
         "dose": {"type": "string", "enum": [choice.value for choice in DoseChoice]},
         "lmbda": {"type": "number", "exclusiveMinimum": 0},
         "priority": {"type": "string", "enum": [priority.value for priority in Priority]},
@@ -63,6 +64,7 @@ async def upload(here: Here, request: Request, response: Response) -> Job:
         max_files=max_files, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
     ) as form:
         (wish, complete), files = _wishes(form), _files(form)
+        check_profile(here, wish.profile)
         job = await to_thread.run_sync(_publish, here, wish, complete, files, limiter=here.intake)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from microdose.base import LoadedBase
 from microdose.resources import DoseChoice, Frame
 from microdose_server.codec.encode import Encoded, Encoder
+from microdose_server.codec.folder import load_base
 from microdose_server.distil.specialise import Budget, Dosed, Progress, Target, specialise
 from microdose_server.intake.picture import read_picture
 from microdose_server.jobs.attempt import Assignment, make_attempt
@@ -51,7 +52,13 @@ class EncodedPicture:
 
 def run(errand: Errand) -> None:
     """Do a job to its end; the horse's entry, by name. Raises as `make_attempt`."""
-    make_attempt(errand, lambda assignment: process(assignment, Encoder(assignment.settings.device)))
+    make_attempt(errand, lambda assignment: process(assignment, encoder_for(assignment)))
+
+
+def encoder_for(given: Assignment) -> Encoder:
+    """The shipped teacher with the base of the sequence's profile. Raises NotFound where it does not ship."""
+    profile = Sequences(given.client).get(given.attempt.sequence).profile
+    return Encoder(given.settings.device, base=load_base(student=profile))
 
 
 def process(given: Assignment, encoder: PictureEncoder) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from microdose import keys
 from microdose.decoder import Decoder
 from microdose.digest import digest_of
 from microdose.errors import Fenced, NotFound
@@ -15,10 +16,11 @@ from microdose_server.jobs.attempt import Assignment
 from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
-from microdose_server.jobs.work import process
+from microdose_server.jobs.work import encoder_for, process
 from microdose_server.settings import Settings
 from microdose_server.store.blobs import originals, public_blobs
 from microdose_server.store.bus import read_manifest
+from microdose_server.store.fields import to_field
 from microdose_server.store.sequences import Sequences
 from tests.photos import encode, photo
 from tests.streams import job_events
@@ -45,6 +47,13 @@ def give(bus: redis.Redis, tmp_path: Path) -> Give:
         return Assignment(bus, settings, attempt, Reporter(Jobs(bus), job, attempt.token, every_s=0))
 
     return make
+
+
+def test_a_profile_that_the_worker_has_no_base_for_fails_its_job(bus: redis.Redis, give: Give) -> None:
+    given = give()
+    bus.hset(keys.sequence(given.attempt.sequence), "profile", to_field("huge"))
+    with pytest.raises(NotFound, match=r"no base of a student 'huge' \(there: .*standard"):
+        encoder_for(given)
 
 
 def test_a_job_turns_pictures_into_what_viewers_decode(bus: redis.Redis, give: Give, tmp_path: Path) -> None:
