@@ -117,10 +117,10 @@ class RedisShelf:
     def source(self) -> Bus:
         return Bus.connect(self.url())
 
-    def restrict(self, user: str, rules: str) -> Bus:
-        """A view through another user."""
+    def restrict(self, user: str, rules: str) -> str:
+        """The URL of another user."""
         self._add_user(user, rules)
-        return Bus.connect(self.url(user=user))
+        return self.url(user=user)
 
     def client(self, cache_dir: Path, key: str = KEY) -> Client:
         return Client(redis=self.url(key), cache_dir=cache_dir)

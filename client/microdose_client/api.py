@@ -1,19 +1,22 @@
 """The server's calls, one method each: typed in, typed out. Also a Source of published bytes."""
 
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from urllib.parse import quote
 
 from microdose.base import Descriptor
 from microdose.errors import NotFound
 from microdose.ids import is_id
-from microdose.resources import BaseInfo, Frame, Job, Page, Sequence, SequenceComplete, SequenceCreate
+from microdose.resources import BaseInfo, Frame, Job, Page, Sequence, SequenceCreate
 from microdose_client.http import Http, parse
+from microdose_client.source import Heard
+from microdose_client.sse import Message, Parser
 
 _INTAKE_S = 600.0  # a clip is unpacked before the server answers
 
 
 class Api:
-    """One Microdose server. Safe to share between threads; every method raises as `Http.call` does."""
+    """One Microdose server; every method raises as `Http.call` does, `events` as `Http.listen`."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
@@ -23,83 +26,103 @@ class Api:
         """The server's URL, without credentials."""
         return self._http.name
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close every connection."""
-        self._http.close()
+        await self._http.close()
 
-    def manifest(self, sequence: str) -> bytes:
+    async def manifest(self, sequence: str) -> bytes:
         """The manifest of a published sequence, as JSON."""
-        return self._http.call("GET", f"{_sequence(sequence)}/manifest").body
+        return (await self._http.call("GET", f"{_sequence(sequence)}/manifest")).body
 
-    def blob(self, descriptor: Descriptor) -> bytes:
+    async def blob(self, descriptor: Descriptor) -> bytes:
         """The bytes of a blob, not verified yet."""
-        return self._http.call("GET", f"/v1/blobs/{descriptor.digest}", limit=descriptor.size).body
+        answer = await self._http.call("GET", f"/v1/blobs/{descriptor.digest}", limit=descriptor.size)
+        return answer.body
 
-    def bases(self) -> list[BaseInfo]:
+    async def events(self, sequence: str, after: str) -> AsyncGenerator[Heard | None]:
+        """What is said after event id `after`, as it comes; ends when the server goes."""
+        parser = Parser()
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": after}
+        async with self._http.listen(f"{_sequence(sequence)}/events", headers) as pieces:
+            async for piece in pieces:
+                for message in parser.feed(piece):
+                    if message.event == "bye":
+                        return
+                    yield _heard(message)
+
+    async def bases(self) -> list[BaseInfo]:
         """The bases that this server's streams are made for."""
-        return parse(self._http.call("GET", "/v1/bases"), list[BaseInfo])
+        return parse(await self._http.call("GET", "/v1/bases"), list[BaseInfo])
 
-    def create(self, wish: SequenceCreate) -> Sequence:
+    async def create(self, wish: SequenceCreate) -> Sequence:
         """Open a new, empty sequence."""
-        answer = self._http.call(
+        answer = await self._http.call(
             "POST", "/v1/sequences", repeatable=False, json=wish.model_dump(mode="json", exclude_none=True)
         )
         return parse(answer, Sequence)
 
-    def put_frame(self, sequence: str, n: int, data: bytes, name: str | None = None) -> Frame:
+    async def put_frame(self, sequence: str, n: int, data: bytes, name: str | None = None) -> Frame:
         """Put the bytes of a picture file in place `n` (from 0); the same again changes nothing."""
         headers = {"Content-Type": "application/octet-stream"}
         if name:
             headers["X-Microdose-Name"] = quote(name, safe="", errors="replace")
-        answer = self._http.call("PUT", f"{_sequence(sequence)}/frames/{n}", content=data, headers=headers)
+        path = f"{_sequence(sequence)}/frames/{n}"
+        answer = await self._http.call("PUT", path, content=data, headers=headers)
         return parse(answer, Frame)
 
-    def frames(self, sequence: str) -> list[Frame]:
+    async def frames(self, sequence: str) -> list[Frame]:
         """The frames that have arrived so far."""
-        return parse(self._http.call("GET", f"{_sequence(sequence)}/frames"), list[Frame])
+        return parse(await self._http.call("GET", f"{_sequence(sequence)}/frames"), list[Frame])
 
-    def complete(self, sequence: str, wish: SequenceComplete) -> Job:
+    async def complete(self, sequence: str) -> Job:
         """Say that all frames are there; the answer is the job that will publish them."""
-        path = f"{_sequence(sequence)}/complete"
-        return parse(self._http.call("POST", path, json=wish.model_dump(mode="json")), Job)
+        return parse(await self._http.call("POST", f"{_sequence(sequence)}/complete"), Job)
 
-    def upload(self, path: Path, wish: SequenceCreate, complete: SequenceComplete) -> Job:
+    async def upload(self, path: Path, wish: SequenceCreate) -> Job:
         """Send one clip or zip archive in a single request; the answer is the job that will publish it."""
         with path.open("rb") as file:
-            answer = self._http.call(
+            answer = await self._http.call(
                 "POST",
                 "/v1/sequences:upload",
                 repeatable=False,
                 wait=_INTAKE_S,
-                data=_form(wish) | _form(complete),
+                data=_form(wish),
                 files={"files": (path.name, file)},
             )
         return parse(answer, Job)
 
-    def sequence(self, sequence: str) -> Sequence:
+    async def sequence(self, sequence: str) -> Sequence:
         """The state of a sequence and, once published, its measured results."""
-        return parse(self._http.call("GET", _sequence(sequence)), Sequence)
+        return parse(await self._http.call("GET", _sequence(sequence)), Sequence)
 
-    def sequences(self, limit: int, cursor: str | None = None) -> Page[Sequence]:
+    async def sequences(self, limit: int, cursor: str | None = None) -> Page[Sequence]:
         """One page of the sequences, newest first."""
-        return parse(self._http.call("GET", "/v1/sequences", params=_page(limit, cursor)), Page[Sequence])
+        return parse(
+            await self._http.call("GET", "/v1/sequences", params=_page(limit, cursor)), Page[Sequence]
+        )
 
-    def delete(self, sequence: str) -> None:
+    async def delete(self, sequence: str) -> None:
         """Remove a sequence."""
-        self._http.call("DELETE", _sequence(sequence))
+        await self._http.call("DELETE", _sequence(sequence))
 
-    def job(self, job: str, wait: float = 0) -> Job:
+    async def job(self, job: str, wait: float = 0) -> Job:
         """The state of a job; with `wait`, held back until it has ended, for at most that many seconds."""
         params = {"wait": f"{wait:g}"} if wait else {}
-        return parse(self._http.call("GET", _job(job), wait=wait, params=params), Job)
+        return parse(await self._http.call("GET", _job(job), wait=wait, params=params), Job)
 
-    def jobs(self, limit: int, cursor: str | None = None) -> Page[Job]:
+    async def jobs(self, limit: int, cursor: str | None = None) -> Page[Job]:
         """One page of the jobs, newest first."""
-        return parse(self._http.call("GET", "/v1/jobs", params=_page(limit, cursor)), Page[Job])
+        return parse(await self._http.call("GET", "/v1/jobs", params=_page(limit, cursor)), Page[Job])
 
-    def cancel(self, job: str) -> Job:
+    async def cancel(self, job: str) -> Job:
         """Ask for a job to be stopped; asking again changes nothing."""
-        return parse(self._http.call("POST", f"{_job(job)}/cancel"), Job)
+        return parse(await self._http.call("POST", f"{_job(job)}/cancel"), Job)
+
+
+def _heard(message: Message) -> Heard | None:
+    if not message.event:
+        return None
+    return Heard(message.id, None if message.event == "reset" else message.data.encode())
 
 
 def _sequence(name: str) -> str:
@@ -121,6 +144,6 @@ def _page(limit: int, cursor: str | None) -> dict[str, str]:
     return {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
 
 
-def _form(wish: SequenceCreate | SequenceComplete) -> dict[str, str]:
+def _form(wish: SequenceCreate) -> dict[str, str]:
     """The same wish as form fields of a multipart request."""
     return {name: str(value) for name, value in wish.model_dump(mode="json", exclude_none=True).items()}

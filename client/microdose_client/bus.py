@@ -1,17 +1,19 @@
-"""Published bytes straight from Redis: the snapshot and the hot copies of blobs, nothing else.
+"""Published sequences straight from Redis: snapshot, event log and the hot copies of blobs, nothing else.
 
-The only module that imports redis. It reads `md:pub:*` keys with GETRANGE alone, so that a viewer's ACL user
-is enough and a value of the wrong size costs no memory. Every wait is bounded: redis-py's own defaults would
-let an unreachable server hold a call for about a minute.
+The only module that imports redis. It reads `md:pub:*` keys with GETRANGE, XREAD and XREVRANGE alone, so that
+a viewer's ACL user is enough and a value of the wrong size costs no memory. Every wait is bounded: redis-py's
+own defaults would let an unreachable server hold a call for about a minute.
 """
 
 import math
-from typing import cast
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, NoReturn
 
 import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
-from redis.retry import Retry
 
 from microdose import keys
 from microdose.base import Descriptor
@@ -19,24 +21,31 @@ from microdose.errors import NotFound, Unavailable
 from microdose.manifest import MAX_MANIFEST_BYTES
 from microdose.problem import ProblemError, make_problem
 from microdose_client.patience import TIMEOUTS, Timeouts
+from microdose_client.source import Heard
+from microdose_client.threads import in_thread
 
-Redis = redis.Redis
+Redis = redis.Redis | redis.asyncio.Redis
+BLOCK_S = 2.0
+"""One XREAD waits this long: less than redis-py 8 lets a socket of its own wait (5 s)."""
+PAGE = 100
+START = "0-0"
 
 
 class Bus:
-    """A Redis that holds published sequences. Safe to share between threads."""
+    """A Redis that holds published sequences."""
 
     def __init__(self, client: Redis, owned: bool = False) -> None:
         """Reads through `client`, which must not decode responses; whoever owns it sets its timeouts."""
         self._redis, self._owned = client, owned
         where = client.connection_pool.connection_kwargs
         self.name = f"Redis at {where.get('path') or '{}:{}'.format(where.get('host'), where.get('port'))}"
+        self._block_s = min(BLOCK_S, (where.get("socket_timeout") or math.inf) / 2)
 
     @classmethod
     def connect(cls, url: str, timeouts: Timeouts = TIMEOUTS) -> "Bus":
         """The Redis at a redis://, rediss:// or unix:// URL, else Unavailable; connects at the first read."""
         try:
-            client = Redis.from_url(
+            client = redis.asyncio.Redis.from_url(
                 url,
                 socket_connect_timeout=timeouts.connect,
                 socket_timeout=timeouts.read,
@@ -49,23 +58,23 @@ class Bus:
             raise Unavailable("this is not a Redis URL; give one like redis://host:6379/0") from None
         return cls(client, owned=True)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close every connection, unless they are somebody else's."""
-        if self._owned:
-            self._redis.close()
+        if self._owned and isinstance(self._redis, redis.asyncio.Redis):
+            await self._redis.aclose()
 
-    def manifest(self, sequence: str) -> bytes:
+    async def manifest(self, sequence: str) -> bytes:
         """The sequence's snapshot, as JSON."""
-        data = self._read(keys.manifest(sequence), MAX_MANIFEST_BYTES + 1)
+        data = await self._read(keys.manifest(sequence), MAX_MANIFEST_BYTES + 1)
         if not data:
             raise NotFound(f"{self.name} has no published sequence {sequence!r}")
         return data
 
-    def blob(self, descriptor: Descriptor) -> bytes:
+    async def blob(self, descriptor: Descriptor) -> bytes:
         """The bytes of a blob put together from its chunks, not verified yet."""
         data = bytearray()
         for i in range(math.ceil(descriptor.size / keys.CHUNK)):
-            chunk = self._read(keys.blob_chunk(descriptor.digest, i), keys.CHUNK)
+            chunk = await self._read(keys.blob_chunk(descriptor.digest, i), keys.CHUNK)
             if not chunk:
                 raise NotFound(f"{self.name} has no copy of blob {descriptor.digest} (chunk {i} is missing)")
             data += chunk
@@ -73,17 +82,61 @@ class Bus:
                 break
         return bytes(data)
 
-    def _read(self, key: str, limit: int) -> bytes:
+    async def events(self, sequence: str, after: str) -> AsyncGenerator[Heard | None]:
+        """The log's entries after id `after`, as they come; never ends."""
+        key, block = keys.events(sequence), max(1, int(1000 * self._block_s))
+        while True:
+            entries = _entries(await self._ask(self._redis.xread, {key: after}, count=PAGE, block=block))
+            for after, event in entries:
+                yield Heard(after, event)
+            if not entries:
+                newest = _newest(await self._ask(self._redis.xrevrange, key, count=1))
+                if _numbers(after) > _numbers(newest):  # the log was lost, and may have begun anew
+                    after = newest
+                    yield Heard(after, None)
+                yield None
+
+    async def _read(self, key: str, limit: int) -> bytes:
         """At most `limit` bytes of a string key; empty if there is no such key."""
+        data = await self._ask(self._redis.getrange, key, 0, limit - 1)
+        return bytes(data)
+
+    async def _ask(self, command: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Redis' answer to a command; a blocking client gets a thread for it."""
         try:
-            return cast(bytes, self._redis.getrange(key, 0, limit - 1))
-        except (AuthenticationError, AuthorizationError) as error:
+            if isinstance(self._redis, redis.asyncio.Redis):
+                return await command(*args, **options)
+            return await in_thread(command, *args, **options)
+        except RedisError as error:
+            self._fail(error)
+
+    def _fail(self, error: RedisError) -> NoReturn:
+        """Raise what redis-py ran into as an error of ours."""
+        refused = AuthenticationError | AuthorizationError
+        if isinstance(error, refused) or isinstance(
+            error.__cause__, refused
+        ):  # asyncio's wraps what it meets
             detail = f"{self.name} does not accept this user and password: {error}"
             raise ProblemError(make_problem("unauthorized", detail)) from error
-        except NoPermissionError as error:
+        if isinstance(error, NoPermissionError):
             detail = f"{self.name} does not let this user read sequences: {error}"
             raise ProblemError(make_problem("forbidden", detail)) from error
-        except RedisError as error:
-            raise Unavailable(
-                f"cannot read from {self.name}: {error}; is it running, and the right one?"
-            ) from error
+        raise Unavailable(
+            f"cannot read from {self.name}: {error}; is it running, and the right one?"
+        ) from error
+
+
+def _entries(answer: Any) -> list[tuple[str, bytes]]:
+    """(id, event JSON) of every entry that XREAD found in one stream, in either version of its protocol."""
+    found = (
+        [page for (page,) in answer.values()] if isinstance(answer, dict) else [page for _, page in answer]
+    )
+    return [(entry_id.decode(), fields.get(b"event", b"")) for page in found for entry_id, fields in page]
+
+
+def _newest(entries: list[tuple[bytes, Any]]) -> str:
+    return entries[0][0].decode() if entries else START
+
+
+def _numbers(entry_id: str) -> tuple[int, ...]:
+    return tuple(map(int, entry_id.split("-")))

@@ -42,8 +42,6 @@ def run_push(args: Namespace, report: Report) -> Outcome:
             name=args.name,
             dose=args.dose,
             lmbda=args.lmbda,
-            priority=args.priority,
-            profile=args.profile,
             resume=args.resume,
             progress=report,
         )

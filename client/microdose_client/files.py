@@ -8,7 +8,6 @@ import contextlib
 import io
 import re
 import secrets
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from microdose.errors import Unavailable
-from microdose.manifest import SegmentEntry
 
+PART = ".part"
+"""The end of a name under which a file is still being written."""
 MAX_STEM = 100  # bytes; file systems stop at 255
 _UNFIT = re.compile(r"[^\w .,()+=@-]+")
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # device names on Windows
@@ -28,7 +28,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
     Raises Unavailable: no permission, no space, a file where a folder should be.
     """
-    temporary = path.parent / f".{secrets.token_hex(8)}.part"
+    temporary = path.parent / f".{secrets.token_hex(8)}{PART}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
@@ -56,14 +56,16 @@ def stem_of(name: str | None, n: int) -> str:
     return stem
 
 
-def png_names(segments: Iterable[SegmentEntry]) -> dict[int, str]:
-    """A PNG file name for every picture number, all different even where upper and lower case are one."""
-    names: dict[int, str] = {}
-    taken: set[str] = set()
-    for segment in segments:
-        stem = stem_of(segment.name, segment.n)
-        while stem.casefold() in taken:
-            stem = f"{stem}-{segment.n}"
-        taken.add(stem.casefold())
-        names[segment.n] = f"{stem}.png"
-    return names
+class PngNames:
+    """A PNG file name for every picture, all different even where upper and lower case are one."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def of(self, n: int, name: str | None) -> str:
+        """The name for picture `n`, shown as `name`; ask once for each, in the order of the sequence."""
+        stem = stem_of(name, n)
+        while stem.casefold() in self._taken:
+            stem = f"{stem}-{n}"
+        self._taken.add(stem.casefold())
+        return f"{stem}.png"

@@ -4,11 +4,13 @@ The only module that imports httpx.
 
     Http.call ─ try ─ answer < 500, not 429 ─────────────────────────────► Answer
                  └── 429, 5xx, no answer ─ pause ─ try again … ─ give up ─► ProblemError | Unavailable
+    Http.listen ─ one try ─► the pieces of an answer without end
 """
 
+import asyncio
 import re
-import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,8 +20,9 @@ from pydantic import TypeAdapter, ValidationError
 from microdose.errors import CorruptStream, MicrodoseError, NotFound, Removed, Unavailable
 from microdose.problem import Problem, ProblemError, make_problem
 from microdose_client.patience import RETRY, TIMEOUTS, Retry, Timeouts, retry_after
+from microdose_client.threads import in_thread
 
-Transport = httpx.BaseTransport
+Transport = httpx.BaseTransport | httpx.AsyncBaseTransport
 MAX_DOCUMENT_BYTES = 32 * 1024 * 1024
 T = TypeVar("T")
 
@@ -32,6 +35,14 @@ class Answer(NamedTuple):
     body: bytes
 
 
+class Refused(Unavailable):
+    """An answer with an error's `status` that does not say why: not from a server of ours."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
 class _Failure(NamedTuple):
     """A try in vain: why, whether another may do better, and the pause that the server asked for."""
 
@@ -41,7 +52,7 @@ class _Failure(NamedTuple):
 
 
 class Http:
-    """A server reached by HTTP. Safe to share between threads."""
+    """A server reached by HTTP."""
 
     def __init__(
         self,
@@ -59,15 +70,18 @@ class Http:
         headers = {"Accept-Encoding": "identity"}  # a compressed answer could unpack to any size
         if key:
             headers["Authorization"] = f"Bearer {_checked_key(key)}"
-        self._httpx = httpx.Client(
-            base_url=url, headers=headers, transport=transport, timeout=self._httpx_timeout(0)
+        self._httpx = httpx.AsyncClient(
+            base_url=url,
+            headers=headers,
+            transport=_InThreads(transport) if isinstance(transport, httpx.BaseTransport) else transport,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
         )
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close every connection."""
-        self._httpx.close()
+        await self._httpx.aclose()
 
-    def call(
+    async def call(
         self,
         method: str,
         path: str,
@@ -88,22 +102,39 @@ class Http:
         over `limit`.
         """
         for attempt in count(1):
-            outcome = self._try(method, path, repeatable, wait, limit, request)
+            outcome = await self._try(method, path, repeatable, wait, limit, request)
             if isinstance(outcome, Answer):
                 return outcome
             if not outcome.passing or attempt >= self._retry.attempts:
                 raise outcome.error
-            self._retry.pause(attempt, outcome.asked_s)
+            await self._retry.pause(attempt, outcome.asked_s)
         raise AssertionError("count() has no end")
 
-    def _try(
+    @asynccontextmanager
+    async def listen(self, path: str, headers: dict[str, str]) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The body of a GET in pieces as they come, for as long as they do.
+
+        Raises, also while they come: ProblemError or NotFound for a refusal; Unavailable where the line is
+        cut or silent for longer than `Timeouts.silence`.
+        """
+        timeout = httpx.Timeout(self._timeouts.silence, connect=self._timeouts.connect)
+        try:
+            async with self._httpx.stream("GET", path, headers=headers, timeout=timeout) as response:
+                if response.status_code != httpx.codes.OK:
+                    async with asyncio.timeout(self._timeouts.total):
+                        raise self._refusal(await _read(response, MAX_DOCUMENT_BYTES), "GET", path)
+                yield response.aiter_raw()
+        except (httpx.TransportError, TimeoutError) as error:
+            raise self._unreachable(error) from error
+
+    async def _try(
         self, method: str, path: str, repeatable: bool, wait: float, limit: int, request: dict[str, Any]
     ) -> "Answer | _Failure":
         """One try: a good answer, or what went wrong and whether that may pass."""
         try:
-            answer = self._once(method, path, wait, limit, request)
+            answer = await self._once(method, path, wait, limit, request)
         except httpx.TransportError as error:
-            failure = Unavailable(f"cannot reach {self.name}: {_reason(error)}; is the server running?")
+            failure = self._unreachable(error)
             failure.__cause__ = error
             return _Failure(
                 failure, repeatable or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
@@ -114,24 +145,21 @@ class Http:
         asked_s = retry_after(answer.headers.get("retry-after"))
         return _Failure(self._refusal(answer, method, path), passing, asked_s)
 
-    def _once(self, method: str, path: str, wait: float, limit: int, request: dict[str, Any]) -> Answer:
-        deadline = time.monotonic() + self._timeouts.total + wait
-        with self._httpx.stream(method, path, timeout=self._httpx_timeout(wait), **request) as response:
-            limit = limit if response.is_success else MAX_DOCUMENT_BYTES
-            body = bytearray()
-            for piece in response.iter_raw():
-                body += piece
-                if len(body) > limit:
-                    raise CorruptStream(
-                        f"{self.name} sends more than {limit} bytes for {path}; nothing is kept"
-                    )
-                if time.monotonic() > deadline:
-                    raise httpx.ReadTimeout(f"{path} was not complete after {self._timeouts.total:g} s")
-            return Answer(response.status_code, response.headers, bytes(body))
+    async def _once(self, method: str, path: str, wait: float, limit: int, request: dict[str, Any]) -> Answer:
+        timeouts = self._timeouts
+        timeout = httpx.Timeout(timeouts.read, connect=timeouts.connect, read=timeouts.read + wait)
+        try:
+            async with (
+                asyncio.timeout(timeouts.total + wait),
+                self._httpx.stream(method, path, timeout=timeout, **request) as response,
+            ):
+                return await _read(response, limit if response.is_success else MAX_DOCUMENT_BYTES)
+        except TimeoutError:
+            raise httpx.ReadTimeout(f"{path} was not complete after {timeouts.total:g} s") from None
 
-    def _httpx_timeout(self, wait: float) -> httpx.Timeout:
-        read, connect = self._timeouts.read, self._timeouts.connect
-        return httpx.Timeout(read, connect=connect, read=read + wait)
+    def _unreachable(self, error: httpx.TransportError | TimeoutError) -> Unavailable:
+        reason = str(error) or type(error).__name__
+        return Unavailable(f"cannot reach {self.name}: {reason}; is the server running?")
 
     def _refusal(self, answer: Answer, method: str, path: str) -> MicrodoseError:
         """The error for an answer that is not a success: the server's own words, if it is our server."""
@@ -144,10 +172,58 @@ class Http:
                 refusal = ProblemError(problem)
                 absent = {404: NotFound, 410: Removed}.get(problem.status)
                 return absent(str(refusal)) if absent else refusal
-        return Unavailable(
+        return Refused(
+            answer.status,
             f"{self.name} answered {answer.status} to {method} {path} without saying why; "
-            "is it a Microdose server, and is its proxy in order?"
+            "is it a Microdose server, and is its proxy in order?",
         )
+
+
+class _InThreads(httpx.AsyncBaseTransport):
+    """A blocking transport, such as `httpx.WSGITransport`, at work in threads."""
+
+    def __init__(self, transport: httpx.BaseTransport) -> None:
+        self._transport = transport
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Read the whole body here, where it may wait; hand the answer's pieces on as they come."""
+        await request.aread()
+        request.stream = httpx.ByteStream(request.content)
+        response = await in_thread(self._transport.handle_request, request)
+        response.stream = _Pieces(response)
+        return response
+
+    async def aclose(self) -> None:
+        """Close the transport."""
+        await in_thread(self._transport.close)
+
+
+class _Pieces(httpx.AsyncByteStream):
+    """A blocking response's body."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        stream = response.stream
+        assert isinstance(stream, httpx.SyncByteStream)
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = iter(self._stream)
+        while (piece := await in_thread(next, pieces, None)) is not None:
+            yield piece
+
+    async def aclose(self) -> None:
+        await in_thread(self._stream.close)
+
+
+async def _read(response: httpx.Response, limit: int) -> Answer:
+    """The whole answer. Raises CorruptStream as soon as its body is over `limit`."""
+    body = bytearray()
+    async for piece in response.aiter_raw():
+        body += piece
+        if len(body) > limit:
+            url = response.request.url
+            raise CorruptStream(f"{url.host} sends more than {limit} bytes for {url.path}; nothing is kept")
+    return Answer(response.status_code, response.headers, bytes(body))
 
 
 def parse(answer: Answer, model: type[T]) -> T:
@@ -175,8 +251,3 @@ def _checked_key(key: str) -> str:
         detail = "the API key has characters that no key has; it reads md_<id>_<secret>"
         raise ProblemError(make_problem("unauthorized", detail))
     return key
-
-
-def _reason(error: httpx.TransportError) -> str:
-    """What went wrong, in words even where httpx gives none."""
-    return str(error) or type(error).__name__

@@ -1,33 +1,39 @@
-"""Pictures to files: every picture of a manifest, decoded and written as PNG."""
+"""Pictures to files: each is written as PNG as soon as it is decoded."""
 
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 
-from microdose.manifest import Manifest
-from microdose_client.files import png_names, write_png
-from microdose_client.play import play
+from microdose_client.files import PngNames, write_png
+from microdose_client.play import DecodedPicture
 from microdose_client.progress import Report, Step, silent
-from microdose_client.reader import Reader
-from microdose_client.results import Pulled, info_of
+from microdose_client.results import Info, Pulled
+from microdose_client.threads import in_thread
 
 
-def pull(
-    reader: Reader, manifest: Manifest, directory: Path, report: Report = silent, threads: int = 0
+async def pull(
+    pictures: AsyncGenerator[DecodedPicture],
+    info: Info,
+    directory: Path,
+    report: Report = silent,
+    total: int = 0,
 ) -> Pulled:
-    """Write the pictures of `manifest` into `directory` (made if need be), named by picture name or number.
+    """Write `pictures` into `directory` (made if need be), named by picture name or number.
 
-    Files of the same names are replaced, each at once; after an error, those written so far stay.
-    Raises whatever `play` and `info_of` raise, and Unavailable if the directory cannot be written.
+    Files of the same names are replaced, each at once; after an error, those written so far stay. `total`
+    is for the report; 0 where nobody knows. Raises what `pictures` raises, and Unavailable if the directory
+    cannot be written.
     """
     start = time.perf_counter()
-    info, names = info_of(manifest), png_names(manifest.segments)
-    files: list[Path] = []
+    names, files = PngNames(), list[Path]()
     entropy = hyper = synthesis = 0.0
-    for picture in play(reader, manifest, threads):
-        files.append(directory / names[picture.n])
-        write_png(files[-1], picture.pixels)
-        entropy += picture.timings.entropy_ms
-        hyper += picture.timings.hyper_ms
-        synthesis += picture.timings.synthesis_ms
-        report(Step("decoding", len(files), info.pictures, files[-1].name))
+    async with aclosing(pictures):
+        async for picture in pictures:
+            files.append(directory / names.of(picture.n, picture.name))
+            await in_thread(write_png, files[-1], picture.pixels)
+            entropy += picture.timings.entropy_ms
+            hyper += picture.timings.hyper_ms
+            synthesis += picture.timings.synthesis_ms
+            report(Step("decoding", len(files), total, files[-1].name))
     return Pulled(info, tuple(files), entropy, hyper, synthesis, time.perf_counter() - start)

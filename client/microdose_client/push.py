@@ -3,11 +3,13 @@
     paths ─► collect ─► pictures ─► create ─► PUT frame 0 … n-1, LANES at a time, each retried alone ─► job
                 └─────► one clip or zip ─► one multipart request
 
+Files are read and hashed here in threads; `run` hands the requests to the event loop of the client.
 A PUT is idempotent, so an interrupted push goes on where it stopped: ask what is there, put the rest.
 """
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -16,9 +18,10 @@ from microdose.digest import digest_of
 from microdose.errors import BadUpload, MicrodoseError
 from microdose.natural import natural_key
 from microdose.problem import ProblemError
-from microdose.resources import Job, SequenceComplete, SequenceCreate
+from microdose.resources import Job, SequenceCreate
 from microdose_client.api import Api
 from microdose_client.progress import Report, Step, silent
+from microdose_client.threads import Run
 
 LANES = 5
 MAX_NAME = 200
@@ -69,28 +72,20 @@ def _pictures_of(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: natural_key(path.name))
 
 
-def wish_of(name: str | None, dose: str, lmbda: float | None, profile: str) -> SequenceCreate:
+def wish_of(name: str | None, dose: str, lmbda: float | None) -> SequenceCreate:
     """What the publisher asks for. Raises BadUpload with the first thing that cannot be had."""
     try:
-        return SequenceCreate.model_validate({"name": name, "dose": dose, "lmbda": lmbda, "profile": profile})
+        return SequenceCreate.model_validate({"name": name, "dose": dose, "lmbda": lmbda})
     except ValidationError as error:
         first = error.errors()[0]
         raise BadUpload(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def completion_of(priority: str) -> SequenceComplete:
-    """How urgent the publisher's job is. Raises BadUpload."""
-    try:
-        return SequenceComplete.model_validate({"priority": priority})
-    except ValidationError as error:
-        raise BadUpload(f"priority: {error.errors()[0]['msg']}") from None
-
-
 def push(
+    run: Run,
     api: Api,
     paths: Iterable[Path],
     wish: SequenceCreate,
-    complete: SequenceComplete,
     resume: str | None,
     report: Report = silent,
 ) -> Job:
@@ -102,31 +97,31 @@ def push(
     if is_archive(files[0]):
         if resume:
             raise BadUpload(f"{files[0]} goes up in one piece and cannot be resumed; push it anew")
-        return _upload(api, files[0], wish, complete)
-    sequence = resume or api.create(wish).id
+        return _upload(run, api, files[0], wish)
+    sequence = resume or run(api.create, wish).id
     try:
-        put_all(api, sequence, files, report)
-        return api.complete(sequence, complete)
+        put_all(run, api, sequence, files, report)
+        return run(api.complete, sequence)
     except MicrodoseError as error:
         if resume is None:
             error.add_note(f"what has arrived is kept: go on with --resume {sequence}")
         raise
 
 
-def _upload(api: Api, archive: Path, wish: SequenceCreate, complete: SequenceComplete) -> Job:
+def _upload(run: Run, api: Api, archive: Path, wish: SequenceCreate) -> Job:
     try:
-        return api.upload(archive, wish, complete)
+        return run(api.upload, archive, wish)
     except OSError as error:
         raise BadUpload(f"cannot read {archive}: {error.strerror or error}") from error
 
 
-def put_all(api: Api, sequence: str, files: Sequence[Path], report: Report = silent) -> None:
+def put_all(run: Run, api: Api, sequence: str, files: Sequence[Path], report: Report = silent) -> None:
     """Put every file that is not there yet in its place of the open sequence, several at a time.
 
     A picture that the server refuses does not stop the others. Raises BadUpload about the refused ones;
     ProblemError if the server wants none of them (wrong key, say); Unavailable once retrying one was in vain.
     """
-    there = {frame.n: frame.digest for frame in api.frames(sequence)}
+    there = {frame.n: frame.digest for frame in run(api.frames, sequence)}
     if len(there) > len(files):
         raise BadUpload(
             f"sequence {sequence} has {len(there)} frames already, but {len(files)} files are given"
@@ -134,7 +129,8 @@ def put_all(api: Api, sequence: str, files: Sequence[Path], report: Report = sil
     refused: dict[int, ProblemError] = {}
     pool = ThreadPoolExecutor(LANES, thread_name_prefix="microdose-put")
     try:
-        places = {pool.submit(_put, api, sequence, n, file, there.get(n)): n for n, file in enumerate(files)}
+        put = partial(_put, run, api, sequence)
+        places = {pool.submit(put, n, file, there.get(n)): n for n, file in enumerate(files)}
         for done, future in enumerate(as_completed(places), start=1):
             n = places[future]
             try:
@@ -152,11 +148,11 @@ def put_all(api: Api, sequence: str, files: Sequence[Path], report: Report = sil
         raise BadUpload(f"{count} pictures are refused; the first is {files[n]}: {refused[n]}")
 
 
-def _put(api: Api, sequence: str, n: int, file: Path, there: str | None) -> None:
+def _put(run: Run, api: Api, sequence: str, n: int, file: Path, there: str | None) -> None:
     """Put one file in its place, unless the same bytes are there already."""
     try:
         data = file.read_bytes()
     except OSError as error:
         raise BadUpload(f"cannot read {file}: {error.strerror or error}") from error
     if digest_of(data) != there:
-        api.put_frame(sequence, n, data, file.name[:MAX_NAME])
+        run(api.put_frame, sequence, n, data, file.name[:MAX_NAME])

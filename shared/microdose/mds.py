@@ -8,6 +8,7 @@ Offsets count from the end of the header.
 
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ VERSION = 1
 MAX_HEADER_BYTES = 2 * MAX_MANIFEST_BYTES
 
 _PREAMBLE = struct.Struct("<4sBI")
+PREAMBLE_BYTES = _PREAMBLE.size
 
 Span = tuple[Annotated[int, Field(ge=0, le=2**53)], Annotated[int, Field(ge=0, le=MAX_BLOB_BYTES)]]
 
@@ -43,24 +45,50 @@ class Header(Document):
         return self
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds: its manifest, and for each blob its offset in the file and its size."""
+
+    manifest: Manifest
+    spans: dict[str, Span]
+
+    def span(self, digest: str) -> Span:
+        """Where a blob lies. Raises NotFound if it is not in the file."""
+        if digest not in self.spans:
+            raise NotFound(f"the .mds file holds no blob {digest}")
+        return self.spans[digest]
+
+
+def header_size(preamble: bytes) -> int:
+    """Bytes of the JSON header, from the file's first `PREAMBLE_BYTES`; CorruptStream, UnsupportedVersion."""
+    if len(preamble) < PREAMBLE_BYTES or preamble[: len(MAGIC)] != MAGIC:
+        raise CorruptStream("not a .mds file: it does not begin with MDSF and a header")
+    _, version, length = _PREAMBLE.unpack(preamble)
+    if version != VERSION:
+        raise UnsupportedVersion(f".mds of version {version}, this program reads {VERSION}: update it")
+    if length > MAX_HEADER_BYTES:
+        raise CorruptStream(f".mds header of {length} bytes is over the limit of {MAX_HEADER_BYTES}")
+    return int(length)
+
+
+def parse_header(header: bytes, file_size: int) -> Contents:
+    """The contents of a file of `file_size` bytes. Raises CorruptStream, UnsupportedVersion."""
+    found = parse_document(Header, header, MAX_HEADER_BYTES)
+    start = PREAMBLE_BYTES + len(header)
+    spans = {digest: (start + offset, size) for digest, (offset, size) in found.blobs.items()}
+    if any(offset + size > file_size for offset, size in spans.values()):
+        raise CorruptStream(f".mds file of {file_size} bytes is cut short: blobs lie beyond its end")
+    return Contents(parse_manifest(canonical(found.manifest)), spans)
+
+
 class Mds:
     """An opened file: `manifest`, and blobs by digest. Reads only the parts that are asked for."""
 
     def __init__(self, source: bytes | Path, size: int) -> None:
         self._source = source
-        magic, version, length = _PREAMBLE.unpack(self._read(0, _PREAMBLE.size))
-        if magic != MAGIC:
-            raise CorruptStream("not a .mds file: it does not begin with MDSF")
-        if version != VERSION:
-            raise UnsupportedVersion(f".mds of version {version}, this program reads {VERSION}: update it")
-        if length > MAX_HEADER_BYTES:
-            raise CorruptStream(f".mds header of {length} bytes is over the limit of {MAX_HEADER_BYTES}")
-        self._start = _PREAMBLE.size + length
-        header = parse_document(Header, self._read(_PREAMBLE.size, length), MAX_HEADER_BYTES)
-        self._spans = header.blobs
-        if any(self._start + offset + extent > size for offset, extent in self._spans.values()):
-            raise CorruptStream(f".mds file of {size} bytes is cut short: blobs lie beyond its end")
-        self.manifest = parse_manifest(canonical(header.manifest))
+        header = self._read(PREAMBLE_BYTES, header_size(self._read(0, PREAMBLE_BYTES)))
+        self._contents = parse_header(header, size)
+        self.manifest = self._contents.manifest
 
     @classmethod
     def open(cls, source: bytes | str | Path) -> "Mds":
@@ -75,10 +103,7 @@ class Mds:
 
     def blob(self, digest: str) -> bytes:
         """The verified bytes of a blob. Raises NotFound (not in the file) or DigestMismatch (damaged)."""
-        span = self._spans.get(digest)
-        if span is None:
-            raise NotFound(f"the .mds file holds no blob {digest}")
-        data = self._read(self._start + span[0], span[1])
+        data = self._read(*self._contents.span(digest))
         verify(data, digest)
         return data
 

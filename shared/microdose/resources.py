@@ -13,9 +13,7 @@ from microdose.ids import Id
 from microdose.manifest import ByteCounts, Count, Name, Side
 from microdose.problem import Problem
 
-PROFILE_PATTERN = "^[a-z0-9][a-z0-9-]{0,39}$"
 Share = Annotated[float, Field(ge=0)]
-Profile = Annotated[str, Field(pattern=PROFILE_PATTERN)]
 
 
 class DoseChoice(StrEnum):
@@ -41,7 +39,7 @@ class SequenceState(StrEnum):
 
 
 class JobState(StrEnum):
-    """queued, running, then one of four ends; `error` says why it failed or expired."""
+    """queued, running, then one of four ends."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -56,32 +54,17 @@ class JobState(StrEnum):
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
-class Priority(StrEnum):
-    """Which line a job waits in; a line moves only while those before it are empty."""
-
-    HIGH = "high"
-    NORMAL = "normal"
-    LOW = "low"
-
-
 class SequenceCreate(Request):
-    """A new sequence. `profile` picks the student, and so the base, among those that the server lists.
+    """A new sequence. `lmbda` weighs bits against distortion in the rate search; None takes the server's.
 
-    `lmbda` weighs bits against distortion in the rate search; None takes the server's. `live`: every frame is
-    published when it comes, in the order of their numbers.
+    `live`: every frame is published when it comes, in the order of their numbers.
     """
 
     name: Name | None = None
-    profile: Profile = "standard"
+    profile: Literal["standard"] = "standard"
     dose: DoseChoice = DoseChoice.AUTO
     lmbda: Annotated[float, Field(gt=0)] | None = None
     live: bool = False
-
-
-class SequenceComplete(Request):
-    """That all frames are there, and how urgent their job is."""
-
-    priority: Priority = Priority.NORMAL
 
 
 class Results(Document):
@@ -126,18 +109,12 @@ class Frame(Document):
 
 
 class Job(Document):
-    """The work of turning frames into a published sequence.
-
-    `attempt` counts how often it was started, `losses` how many of these attempts were lost with their
-    process or a service that they need; after so many the job fails.
-    """
+    """The work of turning frames into a published sequence. `attempt` counts how often it was started."""
 
     id: Id
     sequence: Id
-    priority: Priority = Priority.NORMAL
     state: JobState
     attempt: Count = 0
-    losses: Count = 0
     phase: str | None = None
     step: Count = 0
     steps: Count = 0
@@ -167,9 +144,8 @@ class Page(Document, Generic[T]):
 
 
 class BaseInfo(Document):
-    """A base that this server encodes for, and the profile that asks for it."""
+    """A base that this server encodes for."""
 
-    profile: Profile
     name: str
     base: Descriptor
     parameters: Count

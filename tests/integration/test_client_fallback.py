@@ -114,8 +114,7 @@ def test_the_viewers_user_may_read_published_keys_only(memory: RedisShelf, comma
 
 
 def test_a_user_that_may_not_read_is_told(memory: RedisShelf, sequence: TinySequence) -> None:
-    blind = memory.restrict("blind", "-@all +@connection")
-    with pytest.raises(ProblemError) as caught:
+    url = memory.restrict("blind", "-@all +@connection")
+    with Client(redis=url) as blind, pytest.raises(ProblemError) as caught:
         blind.manifest(sequence.manifest.sequence)
     assert caught.value.problem.slug == "forbidden"
-    blind.close()

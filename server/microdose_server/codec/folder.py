@@ -1,13 +1,10 @@
-"""The folder that a teacher ships in, with the bases of its students. No torch: the API needs bases alone.
+"""The folder that a teacher ships in, and the base beside it. No torch here: the API needs the base alone.
 
 ::
 
-    weights/<teacher>/teacher.safetensors   parameters of g_a, g_s and the hyperprior; preset in the metadata
-                      meta.json             data, steps, command, results
-                      hyper.onnx            the hyper-synthesis, the same for all students
-                      <student>/            base.json student.onnx
-
-A student's folder is its profile: what a publisher asks for, and ``GET /v1/bases`` lists.
+    weights/<name>/teacher.safetensors   parameters of g_a, g_s and the hyperprior; preset in the metadata
+                   meta.json             data, steps, command, results
+                   base.json student.onnx hyper.onnx
 """
 
 from importlib.resources import files
@@ -16,12 +13,11 @@ from pathlib import Path
 from microdose import base as shared
 from microdose.base import Descriptor, LoadedBase
 from microdose.errors import NotFound
-from microdose.manifest import HYPER_TYPE
+from microdose.manifest import HYPER_TYPE, STUDENT_TYPE
 
 SHIPPED = "medium"
-STANDARD = "standard"
 TEACHER, META, BASE = "teacher.safetensors", "meta.json", "base.json"
-STUDENT_GRAPH, HYPER_GRAPH = "student.onnx", "hyper.onnx"
+GRAPHS = {STUDENT_TYPE: "student.onnx", HYPER_TYPE: "hyper.onnx"}
 
 
 def weights_folder(name: str = SHIPPED) -> Path:
@@ -32,42 +28,20 @@ def weights_folder(name: str = SHIPPED) -> Path:
     return folder
 
 
-def students_of(folder: Path | None = None) -> tuple[str, ...]:
-    """The students with a base in a teacher's folder (the shipped one), by name."""
+def load_base(folder: Path | None = None) -> LoadedBase:
+    """The base of a teacher's folder (the shipped one), every byte verified. Raises NotFound without one."""
     folder = folder or weights_folder()
-    return tuple(sorted(path.parent.name for path in folder.glob(f"*/{BASE}")))
-
-
-def load_base(folder: Path | None = None, student: str = STANDARD) -> LoadedBase:
-    """The base of a student in a teacher's folder (the shipped one), every byte verified.
-
-    Raises NotFound without one, and says which there are.
-    """
-    folder = folder or weights_folder()
-    own = folder / student
-    if student not in students_of(folder):
-        found = ", ".join(students_of(folder)) or "none"
-        raise NotFound(
-            f"{folder} holds no base of a student {student!r} (there: {found}); make it with: "
-            "microdose-server distil"
-        )
+    if not (folder / BASE).is_file():
+        raise NotFound(f"{folder} holds no base; make it with: microdose-server distil")
 
     def fetch(descriptor: Descriptor) -> bytes:
-        of_all = descriptor.media_type == HYPER_TYPE
-        return (folder / HYPER_GRAPH if of_all else own / STUDENT_GRAPH).read_bytes()
+        return (folder / GRAPHS[descriptor.media_type]).read_bytes()
 
-    return shared.load_base((own / BASE).read_bytes(), fetch)
-
-
-def load_bases(folder: Path | None = None) -> dict[str, LoadedBase]:
-    """The bases of all students in a teacher's folder (the shipped one), by student."""
-    return {student: load_base(folder, student) for student in students_of(folder)}
+    return shared.load_base((folder / BASE).read_bytes(), fetch)
 
 
-def save_base(base: LoadedBase, folder: Path, student: str) -> None:
-    """Write a student's base into its teacher's folder."""
-    own = folder / student
-    own.mkdir(parents=True, exist_ok=True)
-    (folder / HYPER_GRAPH).write_bytes(base.hyper)
-    (own / STUDENT_GRAPH).write_bytes(base.student)
-    (own / BASE).write_bytes(base.document.to_bytes())
+def save_base(base: LoadedBase, folder: Path) -> None:
+    """Write a base beside its teacher."""
+    (folder / BASE).write_bytes(base.document.to_bytes())
+    (folder / GRAPHS[STUDENT_TYPE]).write_bytes(base.student)
+    (folder / GRAPHS[HYPER_TYPE]).write_bytes(base.hyper)

@@ -1,5 +1,6 @@
 """Files on disk: harmless names, whole contents."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from microdose.base import Descriptor
-from microdose.digest import digest_of
 from microdose.errors import Unavailable
-from microdose.manifest import SEGMENT_TYPE, SegmentEntry
-from microdose_client.files import png_names, stem_of, write_atomic, write_png
+from microdose_client.files import PngNames, stem_of, write_atomic, write_png
 
 
-def entry(n: int, name: str | None) -> SegmentEntry:
-    blob = Descriptor(media_type=SEGMENT_TYPE, digest=digest_of(b""), size=1)
-    return SegmentEntry(n=n, epoch=0, name=name, width=16, height=16, blob=blob)
+def png_names(names: Iterable[str | None]) -> list[str]:
+    given = PngNames()
+    return [given.of(n, name) for n, name in enumerate(names)]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +45,7 @@ def test_stem_of(name: str | None, stem: str) -> None:
 
 @given(st.lists(st.one_of(st.none(), st.text(max_size=200)), max_size=30))
 def test_any_names_give_distinct_files_directly_inside(names: list[str | None]) -> None:
-    files = list(png_names(entry(n, name) for n, name in enumerate(names)).values())
+    files = png_names(names)
     assert len({file.casefold() for file in files}) == len(names)
     for file in files:
         assert Path(file).name == file
@@ -57,8 +55,7 @@ def test_any_names_give_distinct_files_directly_inside(names: list[str | None]) 
 
 
 def test_names_that_differ_in_case_only_stay_apart() -> None:
-    names = png_names([entry(0, "A.png"), entry(1, "a.jpg"), entry(2, "a-1.png")])
-    assert names == {0: "A.png", 1: "a-1.png", 2: "a-1-2.png"}
+    assert png_names(["A.png", "a.jpg", "a-1.png"]) == ["A.png", "a-1.png", "a-1-2.png"]
 
 
 def test_write_atomic_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Back-off: bounded, growing, spread, and obedient to Retry-After."""
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,12 +10,19 @@ from hypothesis import strategies as st
 from microdose_client.patience import Retry, retry_after
 
 
-def pauses(draw: float, asked: float | None = None, tries: int = 12) -> list[float]:
+def pause(retry: Retry, attempt: int, asked: float | None = None) -> float:
     slept: list[float] = []
-    retry = Retry(first_s=0.5, cap_s=20.0, sleep=slept.append, draw=lambda: draw)
-    for attempt in range(1, tries + 1):
-        retry.pause(attempt, asked)
-    return slept
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    asyncio.run(replace(retry, sleep=sleep).pause(attempt, asked))
+    return slept[0]
+
+
+def pauses(draw: float, asked: float | None = None, tries: int = 12) -> list[float]:
+    retry = Retry(first_s=0.5, cap_s=20.0, draw=lambda: draw)
+    return [pause(retry, attempt, asked) for attempt in range(1, tries + 1)]
 
 
 def test_doubles_up_to_the_cap() -> None:
@@ -30,9 +40,7 @@ def test_waits_as_long_as_asked_but_not_beyond_the_cap() -> None:
 
 @given(st.floats(0, 1), st.integers(1, 10**6))
 def test_never_beyond_the_cap(draw: float, attempt: int) -> None:
-    slept: list[float] = []
-    Retry(sleep=slept.append, draw=lambda: draw).pause(attempt)
-    assert 0 <= slept[0] <= Retry().cap_s
+    assert 0 <= pause(Retry(draw=lambda: draw), attempt) <= Retry().cap_s
 
 
 @pytest.mark.parametrize(

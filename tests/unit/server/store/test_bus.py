@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 import redis
 
@@ -104,7 +106,8 @@ def test_hot_copies_travel_in_chunks_and_expire(bus: redis.Redis, size: int) -> 
     data = (b"0123456789abcdef" * (size // 16 + 1))[:size]
     digest = digest_of(data)
     store.put_hot_blob(bus, digest, data, "application/x-test", seconds=60)
-    assert Bus(bus).blob(Descriptor(media_type="application/x-test", digest=digest, size=size)) == data
+    descriptor = Descriptor(media_type="application/x-test", digest=digest, size=size)
+    assert asyncio.run(Bus(bus).blob(descriptor)) == data
     assert int(bus.hget(keys.blob_meta(digest), "size") or -1) == size
     assert all(0 < bus.ttl(key) <= 60 for key in bus.keys("md:pub:*"))
     assert all(bus.strlen(key) <= keys.CHUNK for key in bus.keys("*") if bus.type(key) == b"string")

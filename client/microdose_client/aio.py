@@ -1,0 +1,277 @@
+"""The client for asyncio: pushes pictures to a server, pulls them back over HTTP or straight from Redis."""
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Self, TypeVar
+
+from microdose.cache_dir import cache_dir as default_cache_dir
+from microdose.errors import Unavailable
+from microdose.manifest import Manifest
+from microdose.resources import BaseInfo, DoseChoice, Job, Page, Sequence
+from microdose_client import offline, push
+from microdose_client.api import Api
+from microdose_client.bus import Bus, Redis
+from microdose_client.cache import CACHE_BYTES, BlobCache
+from microdose_client.crew import Crew
+from microdose_client.follow import follow, has_left
+from microdose_client.http import Http, Transport
+from microdose_client.patience import RETRY, TIMEOUTS, Retry, Timeouts
+from microdose_client.place import Action, Place
+from microdose_client.play import DecodedPicture, Gone, Player, never, snapshot
+from microdose_client.progress import Report, Step, silent
+from microdose_client.pull import pull
+from microdose_client.reader import Reader
+from microdose_client.results import Info, Pulled, info_of
+from microdose_client.source import Source
+from microdose_client.threads import with_run
+
+DEFAULT_SERVER = "http://127.0.0.1:8710"
+PAGE = 100
+POLL_S = 2.0
+T = TypeVar("T", Job, Sequence)
+
+
+class AsyncClient:
+    """A connection to Microdose for one event loop. Use it in an `async with` block, or `aclose` it.
+
+        async with AsyncClient("http://127.0.0.1:8710", key="md_...") as client:
+            job = await client.push(["holiday/"], name="Holiday")
+            await client.wait(job.id)
+            async for picture in client.pictures(job.sequence):
+                print(picture.n, picture.name, picture.pixels.shape)
+
+    Reading takes published bytes from `redis` first, if given, and from `server` what cannot be had there.
+    Decoding, files and hashes are work for threads; the event loop is never held up.
+
+    Every method raises errors of the one tree under `microdose.errors.MicrodoseError`: Unavailable (out of
+    reach or too slow), NotFound, ProblemError (a refusal, of the key for instance), and those named there.
+    """
+
+    def __init__(
+        self,
+        server: str | None = None,
+        *,
+        redis: str | Redis | None = None,
+        key: str | None = None,
+        cache_dir: str | Path | None = None,
+        cache_bytes: int = CACHE_BYTES,
+        transport: Transport | None = None,
+        timeouts: Timeouts = TIMEOUTS,
+        retry: Retry = RETRY,
+    ) -> None:
+        """Connects at the first call.
+
+        Args:
+            server: URL of the server; with neither server nor redis, http://127.0.0.1:8710.
+            redis: URL of a Redis that holds published sequences, or a `redis.Redis` or `redis.asyncio.Redis`
+                to read through, which must not decode responses and stays open.
+            key: API key `md_<id>_<secret>` for the server.
+            cache_dir: where bases and doses are kept between runs; by default the user's cache folder.
+            cache_bytes: the most that is kept there; what was not used for longest goes first.
+            transport: an httpx transport to use in place of the network, e.g. `httpx.ASGITransport`. A
+                blocking one works in threads.
+            timeouts: how long to wait.
+            retry: how often to try again.
+        """
+        if server is None and redis is None:
+            server = DEFAULT_SERVER
+        self._api: Api | None = None
+        self._sources: list[Source] = []
+        self._retry, self._crew = retry, Crew()
+        if redis is not None:
+            self._sources.append(Bus.connect(redis, timeouts) if isinstance(redis, str) else Bus(redis))
+        if server is not None:
+            self._api = Api(Http(server, key=key, timeouts=timeouts, retry=retry, transport=transport))
+            self._sources.append(self._api)
+        cache = BlobCache(Path(cache_dir) if cache_dir else default_cache_dir(), cache_bytes)
+        self._reader = Reader(self._sources, cache)
+
+    async def aclose(self) -> None:
+        """End what still plays, and close every connection."""
+        await self._crew.close()
+        for source in self._sources:
+            await source.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    # Publishing
+
+    async def push(
+        self,
+        paths: Iterable[str | Path],
+        *,
+        name: str | None = None,
+        dose: str = DoseChoice.AUTO,
+        lmbda: float | None = None,
+        resume: str | None = None,
+        progress: Report = silent,
+    ) -> Job:
+        """Send pictures (files, folders of them, one clip or one zip) and start the job that publishes them.
+
+        `resume` is the id of a sequence whose push was interrupted: what has arrived is not sent again. An
+        error after a sequence was opened carries a note (PEP 678) with that id. `dose` is auto, none or full;
+        `lmbda` weighs bits against distortion when the dose is chosen. `progress` is called in a thread.
+        Raises BadUpload for files that are missing, unreadable, refused or do not go together, and for wishes
+        that cannot be had.
+        """
+        wish, api = push.wish_of(name, dose, lmbda), self._server()
+        files = [Path(path) for path in paths]
+        return await with_run(lambda run: push.push(run, api, files, wish, resume, progress))
+
+    async def wait(self, job: str, *, timeout: float | None = None, progress: Report = silent) -> Job:
+        """The job once it has ended, however it ended: look at `state` and `error`.
+
+        Raises Unavailable if it has not ended after `timeout` seconds (None: wait for ever).
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = POLL_S if deadline is None else min(POLL_S, deadline - time.monotonic())
+            state = await self._server().job(job, wait=max(left, 0.0))
+            progress(_step_of(state))
+            if state.state.final:
+                return state
+            if left <= 0:
+                raise Unavailable(
+                    f"job {job} is still {state.state} after {timeout:g} s; wait again, or cancel it"
+                )
+
+    async def job(self, job: str) -> Job:
+        """A job as it stands."""
+        return await self._server().job(job)
+
+    def jobs(self) -> AsyncGenerator[Job]:
+        """All jobs, newest first, fetched page by page."""
+        return _all(self._server().jobs)
+
+    async def cancel(self, job: str) -> Job:
+        """Ask for a job to be stopped; the answer may still be running."""
+        return await self._server().cancel(job)
+
+    async def sequence(self, sequence: str) -> Sequence:
+        """The state of a sequence and, once published, its measured results."""
+        return await self._server().sequence(sequence)
+
+    def sequences(self) -> AsyncGenerator[Sequence]:
+        """All sequences, newest first, fetched page by page."""
+        return _all(self._server().sequences)
+
+    async def delete(self, sequence: str) -> None:
+        """Remove a sequence from the server."""
+        await self._server().delete(sequence)
+
+    async def bases(self) -> list[BaseInfo]:
+        """The bases that the server encodes for."""
+        return await self._server().bases()
+
+    # Viewing
+
+    async def manifest(self, sequence: str) -> Manifest:
+        """The manifest of a published sequence. Raises CorruptStream, UnsupportedVersion."""
+        return await self._reader.manifest(sequence)
+
+    async def info(self, sequence: str) -> Info:
+        """A published sequence at a glance. Raises as `manifest` does."""
+        return info_of(await self.manifest(sequence))
+
+    async def pictures(self, sequence: str, *, threads: int = 0) -> AsyncGenerator[DecodedPicture]:
+        """The pictures that a sequence has now, in order, decoded as they are asked for.
+
+        `threads` is for the synthesis; 0 takes all cores. Raises CorruptStream, DigestMismatch,
+        UnsupportedVersion, UnknownBase, DoseMismatch, NotReproducible.
+        """
+        manifest = await self.manifest(sequence)
+        async with aclosing(self._play(manifest, snapshot(manifest), threads)) as pictures:
+            async for picture in pictures:
+                yield picture
+
+    async def follow(
+        self, sequence: str, *, start: int = 0, threads: int = 0
+    ) -> AsyncGenerator[DecodedPicture]:
+        """The pictures of a sequence from number `start` on, and all that come until it ends.
+
+            async for picture in client.follow(sequence, start=-1):  # from the newest picture on
+                print(picture.n, picture.epoch, picture.pixels.mean())
+
+        A negative `start` counts from the newest picture. Each picture comes once and in order, through lost
+        connections, restarts of the server and trimmed logs. The decoder of a new epoch is built as soon as
+        it is announced, and used from the epoch's first picture on. Of a live sequence that keeps only a
+        window of its pictures, those that have left it before they could be fetched are missing.
+
+        Raises as `pictures` does; Removed when the sequence was removed; Unavailable after
+        `Retry.outage_s` without a sign of life.
+        """
+        manifest = await self.manifest(sequence)
+        actions = follow(self._reader, manifest, Place(sequence, start), self._retry)
+        gone = partial(has_left, self._reader, sequence)
+        async with aclosing(self._play(manifest, actions, threads, gone)) as pictures:
+            async for picture in pictures:
+                yield picture
+
+    async def pull(
+        self,
+        sequence: str,
+        directory: str | Path,
+        *,
+        follow: bool = False,
+        progress: Report = silent,
+        threads: int = 0,
+    ) -> Pulled:
+        """Write every picture as PNG into `directory`, by its name or number.
+
+        With `follow`, go on until the sequence ends. Raises as `pictures` and `follow` do.
+        """
+        if follow:
+            info = await self.info(sequence)
+            pictures = self.follow(sequence, threads=threads)
+            pulled = await pull(pictures, info, Path(directory), progress, info.pictures if info.ended else 0)
+            return replace(pulled, info=await self.info(sequence))
+        manifest = await self.manifest(sequence)
+        info = info_of(manifest)
+        pictures = self._play(manifest, snapshot(manifest), threads)
+        return await pull(pictures, info, Path(directory), progress, info.pictures)
+
+    async def export(self, sequence: str, path: str | Path, *, progress: Report = silent) -> int:
+        """Write the sequence with all it needs into one .mds file; returns its size in bytes."""
+        return await offline.export(self._reader, await self.manifest(sequence), Path(path), progress)
+
+    async def _play(
+        self, manifest: Manifest, actions: AsyncGenerator[Action], threads: int, gone: Gone = never
+    ) -> AsyncGenerator[DecodedPicture]:
+        base = await self._reader.base(manifest.base)
+        player = Player(self._reader, Crew(self._crew), base, threads, gone)
+        async with aclosing(player.play(actions)) as pictures:
+            async for picture in pictures:
+                yield picture
+
+    def _server(self) -> Api:
+        if self._api is None:
+            raise Unavailable("this needs a server, and only a Redis was given; give a server URL too")
+        return self._api
+
+
+async def _all(page: Callable[[int, str | None], Awaitable[Page[T]]]) -> AsyncGenerator[T]:
+    cursor: str | None = None
+    while True:
+        part = await page(PAGE, cursor)
+        for item in part.items:
+            yield item
+        cursor = part.next
+        if cursor is None:
+            return
+
+
+def _step_of(job: Job) -> Step:
+    remarks = []
+    if job.loss is not None:
+        remarks.append(f"loss {job.loss:.4g}")
+    if job.eta_s is not None:
+        remarks.append(f"{job.eta_s:.0f} s left")
+    return Step(job.phase or job.state, job.step, job.steps, ", ".join(remarks))
