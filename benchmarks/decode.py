@@ -29,11 +29,11 @@ from microdose.latents import Floats
 from microdose.segment import latent_side
 from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.encode import Encoder
-from microdose_server.codec.folder import load_base
+from microdose_server.codec.folder import STANDARD, load_bases
 from microdose_server.codec.graphs import generator_to_onnx, student_to_onnx
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.shipped import load_teacher
-from microdose_server.codec.student import STUDENTS, Student, student_from_onnx
+from microdose_server.codec.student import STUDENTS, Student, build_student, student_from_onnx
 from microdose_server.codec.teacher import Generator
 from microdose_server.evaluate.engines import graph_painter, torch_painter
 from microdose_server.evaluate.machine import machine
@@ -99,15 +99,14 @@ class Field:
         return generators | {name: student_to_onnx(network) for name, network in self.students.items()}
 
 
-def line_up(base: LoadedBase, teacher: Generator, hific: bool) -> Field:
-    """The teacher, the shipped student, the other presets of students, and HiFiC if wanted."""
-    student, channels = student_from_onnx(base.student), base.document.latent_channels
-    same = [name for name, preset in STUDENTS.items() if preset == replace(student.preset, name=name)]
-    shipped = same[0] if same else "shipped"
-    others = sorted(STUDENTS.keys() - {shipped, "tiny"})
-    students = {shipped: student} | {name: Student(channels, STUDENTS[name]) for name in others}
+def line_up(bases: Mapping[str, LoadedBase], teacher: Generator, hific: bool) -> Field:
+    """The teacher, the students that ship with it, the other presets of students, and HiFiC if wanted."""
+    shipped = STANDARD if STANDARD in bases else min(bases)
+    others = sorted(STUDENTS.keys() - bases.keys() - {"tiny"})
+    students = {name: student_from_onnx(base.student) for name, base in bases.items()}
+    students |= {name: build_student(STUDENTS[name], teacher) for name in others}
     generators = {TEACHER: teacher} | ({HIFIC: Generator(PRESETS[HIFIC])} if hific else {})
-    return Field(base, generators, students, shipped)
+    return Field(bases[shipped], generators, students, shipped)
 
 
 def size(text: str) -> tuple[int, int]:
@@ -243,8 +242,9 @@ def parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Code the picture at every size, time everything."""
-    encoder = Encoder(teacher=load_teacher(folder=args.weights), base=load_base(args.weights))
-    field = line_up(encoder.base, encoder.teacher.g_s, args.hific)
+    teacher, bases = load_teacher(folder=args.weights), load_bases(args.weights)
+    field = line_up(bases, teacher.g_s, args.hific)
+    encoder = Encoder(teacher=teacher, base=field.base)
     scenes, graphs, rows = [scene(encoder, args.picture, *each) for each in args.sizes], field.graphs(), []
     settings = [(shown, threads) for shown in scenes for threads in args.threads]
     for n, (shown, threads) in enumerate(settings):

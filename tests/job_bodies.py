@@ -13,50 +13,51 @@ from microdose.dose import DoseKind
 from microdose.errors import BadPicture, Unavailable
 from microdose.resources import Frame
 from microdose_server.jobs.attempt import Assignment, make_attempt
+from microdose_server.jobs.horse import Errand
 from microdose_server.jobs.publication import Coded, make_publication, make_results
 from microdose_server.store.bus import publish
 from microdose_server.store.redis import LOST
 from tests.tiny_base import tiny_base, tiny_dose, tiny_segment
 
 
-def publishing(job: str) -> None:
+def publishing(errand: Errand) -> None:
     """Publish one tiny picture."""
-    make_attempt(job, _publish)
+    make_attempt(errand, _publish)
 
 
-def endless(job: str) -> None:
+def endless(errand: Errand) -> None:
     """Report for ever."""
-    make_attempt(job, _work_for_ever)
+    make_attempt(errand, _work_for_ever)
 
 
-def crashing(job: str) -> None:
+def crashing(errand: Errand) -> None:
     """Die as if out of memory, each time."""
-    make_attempt(job, lambda given: _die(given))
+    make_attempt(errand, lambda given: _die(given))
 
 
-def crashing_once(job: str) -> None:
+def crashing_once(errand: Errand) -> None:
     """Die at the first attempt, publish at the second."""
-    make_attempt(job, lambda given: _die(given) if given.report.job.attempt == 1 else _publish(given))
+    make_attempt(errand, lambda given: _die(given) if given.report.job.attempt == 1 else _publish(given))
 
 
-def endless_once(job: str) -> None:
+def endless_once(errand: Errand) -> None:
     """Report for ever at the first attempt, publish at the second."""
-    make_attempt(job, lambda given: (_work_for_ever if given.report.job.attempt == 1 else _publish)(given))
+    make_attempt(errand, lambda given: (_work_for_ever if given.report.job.attempt == 1 else _publish)(given))
 
 
-def patient(job: str) -> None:
+def patient(errand: Errand) -> None:
     """Report until the key `go:<job>` exists, then publish."""
-    make_attempt(job, _work_until_told)
+    make_attempt(errand, _work_until_told)
 
 
-def refusing(job: str) -> None:
+def refusing(errand: Errand) -> None:
     """Fail by an error of the input."""
-    make_attempt(job, _refuse)
+    make_attempt(errand, _refuse)
 
 
-def unavailable(job: str) -> None:
+def unavailable(errand: Errand) -> None:
     """Fail by an error that is not the job's."""
-    make_attempt(job, _lose_redis)
+    make_attempt(errand, _lose_redis)
 
 
 def note_process(given: Assignment) -> None:

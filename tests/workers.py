@@ -19,26 +19,24 @@ from microdose_server.store.lock import poll
 from microdose_server.store.sequences import Sequences
 
 PATIENCE_S = 60
-StartWorker = Callable[[str], "subprocess.Popen[bytes]"]
-
-QUICK = """
-from microdose_server.jobs import worker
-from microdose_server.settings import Settings
-
-worker.HEARTBEAT_S, worker.LEASE_S, worker.WORKER_TTL_S = 1, 2, 16
-worker.run_worker(Settings())
-"""
+StartWorker = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
 def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
-    """Start a worker of the Redis at a URL, with a lease of 2 s. All end with the test."""
-    here = {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path]), "MICRODOSE_DATA_DIR": str(tmp_path)}
+    """Start a worker of the Redis at a URL, with a lease of 2 s unless the environment says
+    otherwise. All end with the test."""
+    here = {
+        "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path]),
+        "MICRODOSE_DATA_DIR": str(tmp_path),
+        "MICRODOSE_LEASE_S": "2",
+    }
     with ExitStack() as stack:
 
-        def start(url: str) -> "subprocess.Popen[bytes]":
-            environ = os.environ | here | {"MICRODOSE_REDIS_URL": url}
-            worker = stack.enter_context(subprocess.Popen([sys.executable, "-c", QUICK], env=environ))
+        def start(url: str, **environ: str) -> "subprocess.Popen[bytes]":
+            command = [sys.executable, "-m", "microdose_server.jobs.worker"]
+            environ = os.environ | here | {"MICRODOSE_REDIS_URL": url} | environ
+            worker = stack.enter_context(subprocess.Popen(command, env=environ))
             stack.callback(worker.kill)
             return worker
 

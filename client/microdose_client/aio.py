@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 from microdose.cache_dir import cache_dir as default_cache_dir
 from microdose.errors import Unavailable
 from microdose.manifest import Manifest
-from microdose.resources import BaseInfo, DoseChoice, Job, Page, Sequence
+from microdose.resources import BaseInfo, DoseChoice, Job, Page, Priority, Sequence
 from microdose_client import offline, push
 from microdose_client.api import Api
 from microdose_client.bus import Bus, Redis
@@ -111,6 +111,8 @@ class AsyncClient:
         name: str | None = None,
         dose: str = DoseChoice.AUTO,
         lmbda: float | None = None,
+        priority: str = Priority.NORMAL,
+        profile: str = "standard",
         resume: str | None = None,
         progress: Report = silent,
     ) -> Job:
@@ -118,13 +120,15 @@ class AsyncClient:
 
         `resume` is the id of a sequence whose push was interrupted: what has arrived is not sent again. An
         error after a sequence was opened carries a note (PEP 678) with that id. `dose` is auto, none or full;
-        `lmbda` weighs bits against distortion when the dose is chosen. `progress` is called in a thread.
+        `lmbda` weighs bits against distortion when the dose is chosen; `profile` is the student that viewers
+        decode with (see `bases`); `priority` is high, normal or low: a job waits for the more urgent ones.
+        `progress` is called in a thread.
         Raises BadUpload for files that are missing, unreadable, refused or do not go together, and for wishes
         that cannot be had.
         """
-        wish, api = push.wish_of(name, dose, lmbda), self._server()
-        files = [Path(path) for path in paths]
-        return await with_run(lambda run: push.push(run, api, files, wish, resume, progress))
+        wish, complete = push.wish_of(name, dose, lmbda, profile), push.completion_of(priority)
+        api, files = self._server(), [Path(path) for path in paths]
+        return await with_run(lambda run: push.push(run, api, files, wish, complete, resume, progress))
 
     async def wait(self, job: str, *, timeout: float | None = None, progress: Report = silent) -> Job:
         """The job once it has ended, however it ended: look at `state` and `error`.

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from microdose.base import Descriptor
 from microdose.errors import NotFound
 from microdose.ids import is_id
-from microdose.resources import BaseInfo, Frame, Job, Page, Sequence, SequenceCreate
+from microdose.resources import BaseInfo, Frame, Job, Page, Sequence, SequenceComplete, SequenceCreate
 from microdose_client.http import Http, parse
 from microdose_client.source import Heard
 from microdose_client.sse import Message, Parser
@@ -74,11 +74,12 @@ class Api:
         """The frames that have arrived so far."""
         return parse(await self._http.call("GET", f"{_sequence(sequence)}/frames"), list[Frame])
 
-    async def complete(self, sequence: str) -> Job:
+    async def complete(self, sequence: str, wish: SequenceComplete) -> Job:
         """Say that all frames are there; the answer is the job that will publish them."""
-        return parse(await self._http.call("POST", f"{_sequence(sequence)}/complete"), Job)
+        path = f"{_sequence(sequence)}/complete"
+        return parse(await self._http.call("POST", path, json=wish.model_dump(mode="json")), Job)
 
-    async def upload(self, path: Path, wish: SequenceCreate) -> Job:
+    async def upload(self, path: Path, wish: SequenceCreate, complete: SequenceComplete) -> Job:
         """Send one clip or zip archive in a single request; the answer is the job that will publish it."""
         with path.open("rb") as file:
             answer = await self._http.call(
@@ -86,7 +87,7 @@ class Api:
                 "/v1/sequences:upload",
                 repeatable=False,
                 wait=_INTAKE_S,
-                data=_form(wish),
+                data=_form(wish) | _form(complete),
                 files={"files": (path.name, file)},
             )
         return parse(answer, Job)
@@ -144,6 +145,6 @@ def _page(limit: int, cursor: str | None) -> dict[str, str]:
     return {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
 
 
-def _form(wish: SequenceCreate) -> dict[str, str]:
+def _form(wish: SequenceCreate | SequenceComplete) -> dict[str, str]:
     """The same wish as form fields of a multipart request."""
     return {name: str(value) for name, value in wish.model_dump(mode="json", exclude_none=True).items()}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter
 
 from microdose.errors import MicrodoseError
-from microdose.resources import DoseChoice
+from microdose.resources import DoseChoice, Priority
 from microdose_client import commands
 from microdose_client.aio import DEFAULT_SERVER
 from microdose_client.printable import printable
@@ -75,7 +75,13 @@ def _add_push(verbs: "Verbs") -> None:
     )
     verb.add_argument("--name", help="a name to show for the sequence")
     verb.add_argument("--dose", type=DoseChoice, choices=list(DoseChoice), default=DoseChoice.AUTO)
+    verb.add_argument(
+        "--profile", default="standard", help="the student: live, standard or fine (default: %(default)s)"
+    )
     verb.add_argument("--lmbda", type=_positive, metavar="X", help="weight of bits against distortion")
+    verb.add_argument(
+        "--priority", type=Priority, choices=list(Priority), default=Priority.NORMAL, help="of the job"
+    )
     verb.add_argument("--resume", metavar="SEQ", help="go on with an interrupted push into this sequence")
     verb.add_argument("--wait", action="store_true", help="stay until the sequence is published")
     _add_connection(verb, redis=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from microdose.manifest import Manifest
-from microdose.resources import BaseInfo, DoseChoice, Job, Sequence
+from microdose.resources import BaseInfo, DoseChoice, Job, Priority, Sequence
 from microdose_client.aio import AsyncClient
 from microdose_client.bus import Redis
 from microdose_client.cache import CACHE_BYTES
@@ -73,11 +73,21 @@ class Client:
         name: str | None = None,
         dose: str = DoseChoice.AUTO,
         lmbda: float | None = None,
+        priority: str = Priority.NORMAL,
+        profile: str = "standard",
         resume: str | None = None,
         progress: Report = silent,
     ) -> Job:
         return self._loop.run(
-            self._client.push, paths, name=name, dose=dose, lmbda=lmbda, resume=resume, progress=progress
+            self._client.push,
+            paths,
+            name=name,
+            dose=dose,
+            lmbda=lmbda,
+            priority=priority,
+            profile=profile,
+            resume=resume,
+            progress=progress,
         )
 
     def wait(self, job: str, *, timeout: float | None = None, progress: Report = silent) -> Job:

@@ -42,6 +42,8 @@ def run_push(args: Namespace, report: Report) -> Outcome:
             name=args.name,
             dose=args.dose,
             lmbda=args.lmbda,
+            priority=args.priority,
+            profile=args.profile,
             resume=args.resume,
             progress=report,
         )

@@ -18,7 +18,7 @@ from microdose.digest import digest_of
 from microdose.errors import BadUpload, MicrodoseError
 from microdose.natural import natural_key
 from microdose.problem import ProblemError
-from microdose.resources import Job, SequenceCreate
+from microdose.resources import Job, SequenceComplete, SequenceCreate
 from microdose_client.api import Api
 from microdose_client.progress import Report, Step, silent
 from microdose_client.threads import Run
@@ -72,13 +72,21 @@ def _pictures_of(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: natural_key(path.name))
 
 
-def wish_of(name: str | None, dose: str, lmbda: float | None) -> SequenceCreate:
+def wish_of(name: str | None, dose: str, lmbda: float | None, profile: str) -> SequenceCreate:
     """What the publisher asks for. Raises BadUpload with the first thing that cannot be had."""
     try:
-        return SequenceCreate.model_validate({"name": name, "dose": dose, "lmbda": lmbda})
+        return SequenceCreate.model_validate({"name": name, "dose": dose, "lmbda": lmbda, "profile": profile})
     except ValidationError as error:
         first = error.errors()[0]
         raise BadUpload(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def completion_of(priority: str) -> SequenceComplete:
+    """How urgent the publisher's job is. Raises BadUpload."""
+    try:
+        return SequenceComplete.model_validate({"priority": priority})
+    except ValidationError as error:
+        raise BadUpload(f"priority: {error.errors()[0]['msg']}") from None
 
 
 def push(
@@ -86,6 +94,7 @@ def push(
     api: Api,
     paths: Iterable[Path],
     wish: SequenceCreate,
+    complete: SequenceComplete,
     resume: str | None,
     report: Report = silent,
 ) -> Job:
@@ -97,20 +106,20 @@ def push(
     if is_archive(files[0]):
         if resume:
             raise BadUpload(f"{files[0]} goes up in one piece and cannot be resumed; push it anew")
-        return _upload(run, api, files[0], wish)
+        return _upload(run, api, files[0], wish, complete)
     sequence = resume or run(api.create, wish).id
     try:
         put_all(run, api, sequence, files, report)
-        return run(api.complete, sequence)
+        return run(api.complete, sequence, complete)
     except MicrodoseError as error:
         if resume is None:
             error.add_note(f"what has arrived is kept: go on with --resume {sequence}")
         raise
 
 
-def _upload(run: Run, api: Api, archive: Path, wish: SequenceCreate) -> Job:
+def _upload(run: Run, api: Api, archive: Path, wish: SequenceCreate, complete: SequenceComplete) -> Job:
     try:
-        return run(api.upload, archive, wish)
+        return run(api.upload, archive, wish, complete)
     except OSError as error:
         raise BadUpload(f"cannot read {archive}: {error.strerror or error}") from error
 

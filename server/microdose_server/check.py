@@ -66,11 +66,12 @@ def the_disk(settings: Settings) -> str:
 
 
 def the_weights(settings: Settings) -> str:
-    """The shipped base is whole, and the weights that distillation needs are there."""
-    from microdose_server.codec.folder import load_base
+    """The shipped bases are whole, and the weights that distillation needs are there."""
+    from microdose_server.codec.folder import load_bases
     from microdose_server.training.lpips_weights import find_weights
 
-    return f"base {load_base().digest[:19]}, {find_weights()}"
+    bases = ", ".join(f"{profile} {base.digest[:19]}" for profile, base in load_bases().items())
+    return f"bases {bases}; {find_weights()}"
 
 
 def the_keys(settings: Settings) -> str:

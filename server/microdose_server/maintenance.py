@@ -18,7 +18,7 @@ from typing import IO
 import redis
 
 from microdose.errors import NotFound
-from microdose_server.codec.folder import load_base
+from microdose_server.codec.folder import load_bases
 from microdose_server.jobs.retention import forget_jobs
 from microdose_server.settings import Settings
 from microdose_server.store.blobs import originals, public_blobs
@@ -81,12 +81,12 @@ def _sweep(settings: Settings, client: redis.Redis, last: Unnamed, now: float) -
 
 
 def _offered() -> set[str]:
-    """The base that comes with the server, which the API publishes before any manifest names it."""
+    """The bases that come with the server, which the API publishes before any manifest names them."""
     try:
-        base = load_base()
+        bases = load_bases().values()
     except (NotFound, FileNotFoundError):
         return set()
-    return named_by_base(base.digest, base.document)
+    return {digest for base in bases for digest in named_by_base(base.digest, base.document)}
 
 
 @contextmanager

@@ -64,9 +64,18 @@ class Settings(BaseSettings):
     distil_steps: int = Field(default=600, ge=0, description="the most steps one dose may take")
     distil_seconds: float | None = Field(default=None, gt=0, description="the most seconds one dose may take")
     job_attempts: int = Field(default=3, ge=1, description="tries of one job whose worker keeps dying")
+    lease_s: float = Field(default=15.0, ge=1, description="silence after which a worker's job is another's")
+    stall_seconds: float = Field(default=1800, gt=0, description="the longest a job may go without a report")
+    job_seconds: float = Field(default=86_400, gt=0, description="the longest all tries of a job may take")
+    queue_seconds: float = Field(default=7 * 86_400, gt=0, description="the longest wait for a first try")
     gc_grace_s: int = Field(default=86_400, ge=3600, description="how long a blob that nothing names stays")
     keep_jobs_s: int = Field(default=30 * 86_400, ge=0, description="how long an ended job's record stays")
     hot_seconds: int = Field(default=7 * 86_400, gt=0, description="how long Redis keeps its copy of a blob")
+
+    @property
+    def look_s(self) -> int:
+        """Seconds between two looks for jobs that nobody works on."""
+        return max(1, int(self.lease_s / 3))
 
     def environ(self) -> dict[str, str]:
         """The environment that gives a child process these same settings.

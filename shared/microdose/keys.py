@@ -35,6 +35,11 @@ def fence(sequence: str) -> str:
     return f"md:{{s:{sequence}}}:attempt"
 
 
+def lease(sequence: str) -> str:
+    """String that expires: the attempt number that is being worked on."""
+    return f"md:{{s:{sequence}}}:lease"
+
+
 def sequence(sequence: str) -> str:
     """Hash: the server's record of a sequence."""
     return f"md:{{s:{sequence}}}:sequence"
@@ -63,6 +68,11 @@ def job_events(job: str) -> str:
 def jobs() -> str:
     """Sorted set: all jobs by time of creation."""
     return "md:jobs"
+
+
+def open_jobs() -> str:
+    """Sorted set: the jobs that have not ended, by time of creation."""
+    return "md:jobs:open"
 
 
 def job_ends() -> str:

@@ -31,6 +31,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "no-space": (507, "The server's disk is full"),
     "diverged": (500, "The training diverged"),
     "job-stalled": (500, "The job made no progress"),
+    "job-expired": (503, "No worker took the job in time"),
     "job-deadline": (500, "The job took longer than allowed"),
     "job-out-of-memory": (500, "The job ran out of memory"),
     "job-worker-lost": (500, "The worker of the job is gone"),

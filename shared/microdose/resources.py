@@ -13,7 +13,9 @@ from microdose.ids import Id
 from microdose.manifest import ByteCounts, Count, Name, Side
 from microdose.problem import Problem
 
+PROFILE_PATTERN = "^[a-z0-9][a-z0-9-]{0,39}$"
 Share = Annotated[float, Field(ge=0)]
+Profile = Annotated[str, Field(pattern=PROFILE_PATTERN)]
 
 
 class DoseChoice(StrEnum):
@@ -39,7 +41,7 @@ class SequenceState(StrEnum):
 
 
 class JobState(StrEnum):
-    """queued, running, then one of four ends."""
+    """queued, running, then one of four ends; `error` says why it failed or expired."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -54,17 +56,32 @@ class JobState(StrEnum):
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
-class SequenceCreate(Request):
-    """A new sequence. `lmbda` weighs bits against distortion in the rate search; None takes the server's.
+class Priority(StrEnum):
+    """Which line a job waits in; a line moves only while those before it are empty."""
 
-    `live`: every frame is published when it comes, in the order of their numbers.
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class SequenceCreate(Request):
+    """A new sequence. `profile` picks the student, and so the base, among those that the server lists.
+
+    `lmbda` weighs bits against distortion in the rate search; None takes the server's. `live`: every frame is
+    published when it comes, in the order of their numbers.
     """
 
     name: Name | None = None
-    profile: Literal["standard"] = "standard"
+    profile: Profile = "standard"
     dose: DoseChoice = DoseChoice.AUTO
     lmbda: Annotated[float, Field(gt=0)] | None = None
     live: bool = False
+
+
+class SequenceComplete(Request):
+    """That all frames are there, and how urgent their job is."""
+
+    priority: Priority = Priority.NORMAL
 
 
 class Results(Document):
@@ -109,12 +126,18 @@ class Frame(Document):
 
 
 class Job(Document):
-    """The work of turning frames into a published sequence. `attempt` counts how often it was started."""
+    """The work of turning frames into a published sequence.
+
+    `attempt` counts how often it was started, `losses` how many of these attempts were lost with their
+    process or a service that they need; after so many the job fails.
+    """
 
     id: Id
     sequence: Id
+    priority: Priority = Priority.NORMAL
     state: JobState
     attempt: Count = 0
+    losses: Count = 0
     phase: str | None = None
     step: Count = 0
     steps: Count = 0
@@ -144,8 +167,9 @@ class Page(Document, Generic[T]):
 
 
 class BaseInfo(Document):
-    """A base that this server encodes for."""
+    """A base that this server encodes for, and the profile that asks for it."""
 
+    profile: Profile
     name: str
     base: Descriptor
     parameters: Count

@@ -11,7 +11,7 @@ from microdose.base import load_base
 from microdose.digest import digest_of
 from microdose.resources import BaseInfo
 from microdose_server.api.bases import publish_base
-from microdose_server.store.blobs import public_blobs
+from microdose_server.store.blobs import BlobStore, public_blobs
 from tests.live import live_api
 from tests.photos import encode, photo
 from tests.served import Serve, Served, problem
@@ -102,13 +102,40 @@ def test_an_original_is_no_blob(served: Served) -> None:
 def test_a_base_on_offer_can_be_fetched_whole(serve: Serve) -> None:
     served = serve()
     base = tiny_base()
-    with live_api(served.settings, load_bases=lambda blobs: (publish_base(base, blobs),)) as url:
+    with live_api(served.settings, load_bases=lambda blobs: (publish_base("standard", base, blobs),)) as url:
         answer = served.http.get(f"{url}/v1/bases")
         (info,) = (BaseInfo.model_validate(item) for item in answer.json())
-        assert (info.name, info.base.digest) == (base.document.name, base.digest)
+        assert (info.profile, info.name) == ("standard", base.document.name)
+        assert info.base.digest == base.digest
         document = served.http.get(f"{url}/v1/blobs/{info.base.digest}").content
         loaded = load_base(document, lambda d: served.http.get(f"{url}/v1/blobs/{d.digest}").content)
         assert loaded == base
+
+
+def test_a_profile_without_a_base_is_refused_and_told_which_have_one(serve: Serve) -> None:
+    served = serve()
+    bases = {"live": tiny_base(1), "standard": tiny_base()}
+
+    def publish(blobs: BlobStore) -> tuple[BaseInfo, ...]:
+        return tuple(publish_base(profile, base, blobs) for profile, base in bases.items())
+
+    with live_api(served.settings, load_bases=publish) as url:
+        listed = [BaseInfo.model_validate(item) for item in served.http.get(f"{url}/v1/bases").json()]
+        assert {info.profile: info.base.digest for info in listed} == {
+            profile: base.digest for profile, base in bases.items()
+        }
+        answer = served.http.post(f"{url}/v1/sequences", json={"profile": "live"})
+        assert (answer.status_code, answer.json()["profile"]) == (201, "live")
+        refused = problem(
+            served.http.post(f"{url}/v1/sequences", json={"profile": "huge"}), "invalid-request"
+        )
+        assert refused.errors[0].pointer == "/profile"
+        assert "there are live, standard" in str(refused.detail)
+        files = [("files", ("a.png", encode(photo())))]
+        problem(
+            served.http.post(f"{url}/v1/sequences:upload", data={"profile": "huge"}, files=files),
+            "invalid-request",
+        )
 
 
 def test_without_a_base_none_is_on_offer(served: Served) -> None:

@@ -18,7 +18,7 @@ from microdose.errors import BadUpload, NotFound, Unavailable
 from microdose.ids import new_id
 from microdose.manifest import Event
 from microdose.problem import ProblemError
-from microdose.resources import DoseChoice, JobState, SequenceState
+from microdose.resources import DoseChoice, JobState, Priority, SequenceState
 from microdose_client import Client, Retry, Step
 from microdose_server.jobs import outcome
 from microdose_server.jobs.publication import make_results
@@ -71,10 +71,19 @@ def test_push_sends_every_picture_in_order_and_queues_the_job(
     client: Client, bus: redis.Redis, folder: Path
 ) -> None:
     steps: list[Step] = []
-    job = client.push([folder], name="Ferien", dose=DoseChoice.NONE, lmbda=0.5, progress=steps.append)
-    assert job.state is JobState.QUEUED
+    job = client.push(
+        [folder],
+        name="Ferien",
+        dose=DoseChoice.NONE,
+        lmbda=0.5,
+        profile="live",
+        priority="high",
+        progress=steps.append,
+    )
+    assert (job.state, job.priority) == (JobState.QUEUED, Priority.HIGH)
     sequence = client.sequence(job.sequence)
     assert (sequence.name, sequence.dose, sequence.lmbda) == ("Ferien", DoseChoice.NONE, 0.5)
+    assert sequence.profile == "live"
     assert (sequence.state, sequence.frames, sequence.job) == (SequenceState.QUEUED, 12, job.id)
     frames = Sequences(bus).frames(job.sequence)
     assert [frame.digest for frame in frames] == [digest_of(picture(n)) for n in range(12)]
@@ -146,7 +155,13 @@ def test_every_picture_arrives_over_a_bad_line(
 
 @pytest.mark.parametrize(
     ("wish", "words"),
-    [({"name": "x" * 201}, "name: "), ({"lmbda": -1.0}, "lmbda: "), ({"dose": "huge"}, "dose: ")],
+    [
+        ({"name": "x" * 201}, "name: "),
+        ({"lmbda": -1.0}, "lmbda: "),
+        ({"dose": "huge"}, "dose: "),
+        ({"priority": "now"}, "priority: "),
+        ({"profile": "/"}, "profile: "),
+    ],
 )
 def test_a_wish_that_cannot_be_had(client: Client, folder: Path, wish: dict[str, Any], words: str) -> None:
     with pytest.raises(BadUpload, match=words):
@@ -176,7 +191,8 @@ def test_an_archive_goes_up_in_one_piece(client: Client, folder: Path, tmp_path:
     with zipfile.ZipFile(path, "w") as archive:
         for file in folder.iterdir():
             archive.write(file, file.name)
-    job = client.push([path], name="zipped")
+    job = client.push([path], name="zipped", priority="low")
+    assert job.priority is Priority.LOW
     sequence = client.sequence(job.sequence)
     assert (sequence.name, sequence.frames) == ("zipped", 12)
     with pytest.raises(BadUpload, match="cannot be resumed"):

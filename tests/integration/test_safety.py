@@ -12,7 +12,8 @@ from urllib.parse import quote, urlsplit
 import pytest
 import redis
 
-from microdose_server.jobs.queue import QUEUE
+from microdose.resources import Priority
+from microdose_server.jobs.queue import LINES
 from tests.photos import encode, pack, photo
 from tests.programs import run
 from tests.served import Served
@@ -94,8 +95,8 @@ def test_the_queue_holds_json_and_never_runs_a_pickle(
     mark = tmp_path / "ran"
     bomb = pickle.dumps(("os.getpid", None, (Bomb(str(mark)),), {}))
     bus.hset(f"rq:job:{job.id}", "data", zlib.compress(bomb))
-    assert bus.lpos(f"rq:queue:{QUEUE}", job.id) == 0
+    assert bus.lpos(f"rq:queue:{LINES[Priority.NORMAL]}", job.id) == 0
     done = run("worker", "--burst", "--redis", redis_url, "--data-dir", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert not mark.exists()
-    assert bus.llen(f"rq:queue:{QUEUE}") == 0
+    assert bus.llen(f"rq:queue:{LINES[Priority.NORMAL]}") == 0

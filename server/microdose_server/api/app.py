@@ -28,10 +28,12 @@ from microdose_server.api.body import BodyLimit
 from microdose_server.api.envelope import Envelope
 from microdose_server.api.metrics import RequestMetrics, operation_id
 from microdose_server.api.pump import BLOCK_S, Pump
+from microdose_server.api.recovering import recovering
 from microdose_server.api.services import Services
 from microdose_server.intake.sandbox import Sandbox
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
+from microdose_server.jobs.recovery import Recovery
 from microdose_server.settings import Settings
 from microdose_server.store.apikeys import ApiKeys
 from microdose_server.store.blobs import BlobStore, originals, public_blobs
@@ -83,16 +85,19 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         client = connect(redis_url(settings), block_s=BLOCK_S)
         await to_thread.run_sync(ping, client)
-        blob_store = public_blobs(settings.data_dir)
+        blob_store, queue = public_blobs(settings.data_dir), JobQueue(client)
         on_offer = await to_thread.run_sync(load_bases, blob_store)
         with Sandbox(settings.limits) as sandbox:
-            async with Pump(client) as pump:
+            async with (
+                Pump(client) as pump,
+                recovering(Recovery(queue, settings), settings.look_s),
+            ):
                 app.state.services = Services(
                     settings=settings,
                     redis=client,
                     sequences=Sequences(client),
                     jobs=Jobs(client),
-                    queue=JobQueue(client, settings.job_attempts),
+                    queue=queue,
                     keys=ApiKeys(client),
                     blobs=blob_store,
                     originals=originals(settings.data_dir),

@@ -10,7 +10,7 @@ from microdose.manifest import BASE_TYPE
 from microdose.resources import BaseInfo
 from microdose_server.api.auth import READ
 from microdose_server.api.services import Here
-from microdose_server.codec.folder import load_base
+from microdose_server.codec.folder import load_bases
 from microdose_server.store.blobs import BlobStore
 
 router = APIRouter(prefix="/bases", tags=["bases"])
@@ -23,12 +23,13 @@ def listing(here: Here) -> list[BaseInfo]:
     return list(here.bases)
 
 
-def publish_base(base: LoadedBase, blobs: BlobStore) -> BaseInfo:
+def publish_base(profile: str, base: LoadedBase, blobs: BlobStore) -> BaseInfo:
     """Put a base's document and graphs where viewers find them; returns how it is listed."""
     document = base.document.to_bytes()
     for data in (base.student, base.hyper, document):
         blobs.put(data)
     return BaseInfo(
+        profile=profile,
         name=base.document.name,
         base=Descriptor(media_type=BASE_TYPE, digest=base.digest, size=len(document)),
         parameters=base.document.parameters,
@@ -37,9 +38,9 @@ def publish_base(base: LoadedBase, blobs: BlobStore) -> BaseInfo:
 
 
 def shipped_bases(blobs: BlobStore) -> tuple[BaseInfo, ...]:
-    """Publish the base that comes with the server; a host of the API alone may do without."""
+    """Publish the bases that come with the server; a host of the API alone may do without."""
     try:
-        return (publish_base(load_base(), blobs),)
+        return tuple(publish_base(profile, base, blobs) for profile, base in load_bases().items())
     except (NotFound, FileNotFoundError) as error:
         log.warning("no base on offer: %s", error)
         return ()

@@ -73,8 +73,8 @@ class _Present(Collector):
 
     def _of_redis(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         queue = self._here.queue
-        yield _gauge("jobs_waiting", "Jobs in line for a worker.", queue.rq.count)
-        yield _gauge("jobs_running", "Jobs in the hands of a worker.", queue.rq.started_job_registry.count)
+        yield _gauge("jobs_waiting", "Jobs in line for a worker.", len(queue.waiting()))
+        yield _gauge("jobs_running", "Jobs in the hands of a worker.", queue.running())
         yield _gauge("queue_age_seconds", "How long the first in line has been waiting.", self._age())
         yield _gauge("workers", "Workers that Redis knows.", queue.workers())
         ended = CounterMetricFamily(
@@ -85,7 +85,7 @@ class _Present(Collector):
         yield ended
 
     def _age(self) -> float:
-        for first in self._here.queue.rq.get_job_ids(0, 1):
+        for first in self._here.queue.waiting()[:1]:
             try:
                 return (datetime.now(UTC) - self._here.jobs.get(first).created).total_seconds()
             except NotFound:

@@ -4,13 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Response
 
-from microdose.resources import Job, Page, Sequence, SequenceCreate, SequenceState
+from microdose.problem import FieldError, ProblemError, make_problem
+from microdose.resources import Job, Page, Sequence, SequenceComplete, SequenceCreate, SequenceState
 from microdose_server.api.auth import PUBLISH, READ
 from microdose_server.api.ids import SequenceId
 from microdose_server.api.media import accept
 from microdose_server.api.problem import problems
 from microdose_server.api.query import Cursor, Limit
-from microdose_server.api.services import Here
+from microdose_server.api.services import Here, Services
 
 router = APIRouter(prefix="/sequences", tags=["sequences"])
 MISSING = problems("not-found")
@@ -29,9 +30,20 @@ def create(
     wish: Annotated[SequenceCreate | None, Body()] = None,
 ) -> Sequence:
     """Open a new, empty sequence."""
-    sequence = here.sequences.create(wish or SequenceCreate())
+    wish = wish or SequenceCreate()
+    check_profile(here, wish.profile)
+    sequence = here.sequences.create(wish)
     response.headers["Location"] = f"/v1/sequences/{sequence.id}"
     return sequence
+
+
+def check_profile(here: Services, profile: str) -> None:
+    """Raises ProblemError for a profile without a base; an API without any leaves it to the worker."""
+    on_offer = [base.profile for base in here.bases]
+    if on_offer and profile not in on_offer:
+        detail = f"no base for profile {profile!r}; there are {', '.join(on_offer)}"
+        wrong = FieldError(pointer="/profile", detail=detail)
+        raise ProblemError(make_problem("invalid-request", detail, errors=(wrong,)))
 
 
 @router.get("", dependencies=[READ])
@@ -58,11 +70,18 @@ def delete(here: Here, sequence: SequenceId) -> None:
 @router.post(
     "/{sequence}/complete",
     status_code=202,
-    dependencies=[PUBLISH],
-    responses=problems("not-found", "conflict", "bad-upload", "invalid-request"),
+    dependencies=[PUBLISH, accept("application/json")],
+    responses=problems(
+        "not-found", "conflict", "bad-upload", "invalid-request", "too-large", "unsupported-media-type"
+    ),
 )
-def complete(here: Here, sequence: SequenceId, response: Response) -> Job:
+def complete(
+    here: Here,
+    sequence: SequenceId,
+    response: Response,
+    wish: Annotated[SequenceComplete | None, Body()] = None,
+) -> Job:
     """Say that all frames, 0 to the last without a gap, are there. Saying it again returns the same job."""
-    job = here.queue.enqueue(sequence)
+    job = here.queue.enqueue(sequence, (wish or SequenceComplete()).priority)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job

@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from microdose.errors import BadUpload
-from microdose.resources import DoseChoice, Job, SequenceCreate
+from microdose.resources import PROFILE_PATTERN, DoseChoice, Job, Priority, SequenceComplete, SequenceCreate
 from microdose_server.api.auth import PUBLISH
 from microdose_server.api.keeping import keep_file, keep_picture
 from microdose_server.api.media import accept
 from microdose_server.api.problem import problems
+from microdose_server.api.sequences import check_profile
 from microdose_server.api.services import Here, Services
 from microdose_server.intake.archive import display_name, read_zip
 from microdose_server.intake.kind import HEAD, clip_format, is_zip
@@ -33,9 +34,10 @@ _FORM = {
     "properties": {
         "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
         "name": {"type": "string", "maxLength": 200},
-        "profile": {"type": "string", "enum": ["standard"]},
+        "profile": {"type": "string", "pattern": PROFILE_PATTERN},
         "dose": {"type": "string", "enum": [choice.value for choice in DoseChoice]},
         "lmbda": {"type": "number", "exclusiveMinimum": 0},
+        "priority": {"type": "string", "enum": [priority.value for priority in Priority]},
     },
 }
 
@@ -61,16 +63,19 @@ async def upload(here: Here, request: Request, response: Response) -> Job:
     async with request.form(
         max_files=max_files, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
     ) as form:
-        wish, files = _wish(form), _files(form)
-        job = await to_thread.run_sync(_publish, here, wish, files, limiter=here.intake)
+        (wish, complete), files = _wishes(form), _files(form)
+        check_profile(here, wish.profile)
+        job = await to_thread.run_sync(_publish, here, wish, complete, files, limiter=here.intake)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job
 
 
-def _wish(form: FormData) -> SequenceCreate:
+def _wishes(form: FormData) -> tuple[SequenceCreate, SequenceComplete]:
+    """What the first and the last of the calls that this one stands for would have said."""
     fields: dict[str, Any] = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+    last = {name: fields.pop(name) for name in SequenceComplete.model_fields if name in fields}
     try:
-        return SequenceCreate.model_validate(fields)
+        return SequenceCreate.model_validate(fields), SequenceComplete.model_validate(last)
     except ValidationError as error:
         raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from None
 
@@ -85,11 +90,13 @@ def _files(form: FormData) -> list[UploadFile]:
     return files
 
 
-def _publish(here: Services, wish: SequenceCreate, files: list[UploadFile]) -> Job:
+def _publish(
+    here: Services, wish: SequenceCreate, complete: SequenceComplete, files: list[UploadFile]
+) -> Job:
     sequence = here.sequences.create(wish).id
     with _removed_on_failure(here, sequence):
         _keep_all(here, sequence, files)
-        return here.queue.enqueue(sequence)
+        return here.queue.enqueue(sequence, complete.priority)
 
 
 @contextmanager

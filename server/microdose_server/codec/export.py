@@ -12,7 +12,7 @@ from microdose.tables import TableSet, gaussian_tables, laplace_tables, tables_f
 from microdose_server.codec.entropy_models import EntropyBottleneck
 from microdose_server.codec.graphs import student_to_onnx
 from microdose_server.codec.hyperprior import scale_table
-from microdose_server.codec.integer import MEAN_BITS, IntegerHyper, scale_thresholds
+from microdose_server.codec.integer import MEAN_BITS, scale_thresholds
 from microdose_server.codec.offsets import constant_offsets
 from microdose_server.codec.student import Student, is_dosable, kmac_per_pixel
 
@@ -22,17 +22,17 @@ DOSE_SCALES = tuple(0.02 * 1.35**k for k in range(28))
 
 
 def export_base(
-    name: str, teacher: str, hyper: IntegerHyper, z_prior: EntropyBottleneck, student: Student
+    name: str, teacher: str, hyper_graph: bytes, z_prior: EntropyBottleneck, student: Student
 ) -> LoadedBase:
-    """The base of a teacher. ``teacher`` is the digest of its weights."""
-    student_graph, hyper_graph = student_to_onnx(student), hyper.to_onnx()
+    """The base of a teacher and a student. ``teacher`` is the digest of its weights."""
+    student_graph = student_to_onnx(student)
     document = Base(
         name=name,
         teacher=teacher,
-        latent_channels=student.head.in_channels,
-        hyper_channels=hyper.scale.layers[0].weight.shape[0],
+        latent_channels=student.latent_channels,
+        hyper_channels=z_prior.channels,
         mean_bits=MEAN_BITS,
-        hyper_clamp=hyper.clamp,
+        hyper_clamp=HYPER_CLAMP,
         student=_describe(student_graph, STUDENT_TYPE),
         hyper=_describe(hyper_graph, HYPER_TYPE),
         scale_thresholds=tuple(scale_thresholds()),

@@ -1,10 +1,13 @@
-"""The folder that a teacher ships in, and the base beside it. No torch here: the API needs the base alone.
+"""The folder that a teacher ships in, with the bases of its students. No torch: the API needs bases alone.
 
 ::
 
-    weights/<name>/teacher.safetensors   parameters of g_a, g_s and the hyperprior; preset in the metadata
-                   meta.json             data, steps, command, results
-                   base.json student.onnx hyper.onnx
+    weights/<teacher>/teacher.safetensors   parameters of g_a, g_s and the hyperprior; preset in the metadata
+                      meta.json             data, steps, command, results
+                      hyper.onnx            the hyper-synthesis, the same for all students
+                      <student>/            base.json student.onnx
+
+A student's folder is its profile: what a publisher asks for, and ``GET /v1/bases`` lists.
 """
 
 from importlib.resources import files
@@ -13,11 +16,12 @@ from pathlib import Path
 from microdose import base as shared
 from microdose.base import Descriptor, LoadedBase
 from microdose.errors import NotFound
-from microdose.manifest import HYPER_TYPE, STUDENT_TYPE
+from microdose.manifest import HYPER_TYPE
 
 SHIPPED = "medium"
+STANDARD = "standard"
 TEACHER, META, BASE = "teacher.safetensors", "meta.json", "base.json"
-GRAPHS = {STUDENT_TYPE: "student.onnx", HYPER_TYPE: "hyper.onnx"}
+STUDENT_GRAPH, HYPER_GRAPH = "student.onnx", "hyper.onnx"
 
 
 def weights_folder(name: str = SHIPPED) -> Path:
@@ -28,20 +32,42 @@ def weights_folder(name: str = SHIPPED) -> Path:
     return folder
 
 
-def load_base(folder: Path | None = None) -> LoadedBase:
-    """The base of a teacher's folder (the shipped one), every byte verified. Raises NotFound without one."""
+def students_of(folder: Path | None = None) -> tuple[str, ...]:
+    """The students with a base in a teacher's folder (the shipped one), by name."""
     folder = folder or weights_folder()
-    if not (folder / BASE).is_file():
-        raise NotFound(f"{folder} holds no base; make it with: microdose-server distil")
+    return tuple(sorted(path.parent.name for path in folder.glob(f"*/{BASE}")))
+
+
+def load_base(folder: Path | None = None, student: str = STANDARD) -> LoadedBase:
+    """The base of a student in a teacher's folder (the shipped one), every byte verified.
+
+    Raises NotFound without one, and says which there are.
+    """
+    folder = folder or weights_folder()
+    own = folder / student
+    if student not in students_of(folder):
+        found = ", ".join(students_of(folder)) or "none"
+        raise NotFound(
+            f"{folder} holds no base of a student {student!r} (there: {found}); make it with: "
+            "microdose-server distil"
+        )
 
     def fetch(descriptor: Descriptor) -> bytes:
-        return (folder / GRAPHS[descriptor.media_type]).read_bytes()
+        of_all = descriptor.media_type == HYPER_TYPE
+        return (folder / HYPER_GRAPH if of_all else own / STUDENT_GRAPH).read_bytes()
 
-    return shared.load_base((folder / BASE).read_bytes(), fetch)
+    return shared.load_base((own / BASE).read_bytes(), fetch)
 
 
-def save_base(base: LoadedBase, folder: Path) -> None:
-    """Write a base beside its teacher."""
-    (folder / BASE).write_bytes(base.document.to_bytes())
-    (folder / GRAPHS[STUDENT_TYPE]).write_bytes(base.student)
-    (folder / GRAPHS[HYPER_TYPE]).write_bytes(base.hyper)
+def load_bases(folder: Path | None = None) -> dict[str, LoadedBase]:
+    """The bases of all students in a teacher's folder (the shipped one), by student."""
+    return {student: load_base(folder, student) for student in students_of(folder)}
+
+
+def save_base(base: LoadedBase, folder: Path, student: str) -> None:
+    """Write a student's base into its teacher's folder."""
+    own = folder / student
+    own.mkdir(parents=True, exist_ok=True)
+    (folder / HYPER_GRAPH).write_bytes(base.hyper)
+    (own / STUDENT_GRAPH).write_bytes(base.student)
+    (own / BASE).write_bytes(base.document.to_bytes())

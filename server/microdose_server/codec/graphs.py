@@ -5,25 +5,34 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from microdose_server.codec.layers import ChannelNorm, ResidualBlock
+from microdose_server.codec.micro import SLOPE, MicroBlock
 from microdose_server.codec.onnx_graph import GraphWriter
-from microdose_server.codec.student import SLOPE, MicroBlock, PlainBlock, Student
+from microdose_server.codec.student import LightStudent, PaperStudent, PlainBlock, Student
 from microdose_server.codec.teacher import Generator
 
 
 def student_to_onnx(student: Student) -> bytes:
     """The student's graph: input y_hat, output x_hat, constants named as the student's parameters."""
     writer = GraphWriter("student")
-    x = after_head = _conv(writer, "y_hat", "head", student.head)
-    for number, block in enumerate(student.micro):
-        assert isinstance(block, MicroBlock)
-        x = _micro_block(writer, x, f"micro.{number}", block)
+    x = after_head = _layer(writer, "y_hat", "head", student.head)
+    for number, layer in student.micro.named_children():
+        x = _layer(writer, x, f"micro.{number}", layer)
     x = writer.op("Add", x, after_head)
+    if isinstance(student, PaperStudent):
+        x = _sequence(writer, x, "tail", student.tail)
+    elif isinstance(student, LightStudent):
+        x = _light_tail(writer, x, student)
+    else:
+        raise TypeError(f"a {type(student).__name__} has no graph form")
+    return writer.finish([("y_hat", student.latent_channels)], [("x_hat", x, 3)])
+
+
+def _light_tail(writer: GraphWriter, x: str, student: LightStudent) -> str:
     x = writer.leaky_relu(writer.depth_to_space(_conv(writer, x, "up_eighth", student.up_eighth), 2), SLOPE)
     x = _plain_block(writer, x, "eighth", student.eighth)
     x = writer.leaky_relu(writer.depth_to_space(_conv(writer, x, "up_quarter", student.up_quarter), 2), SLOPE)
     x = _plain_block(writer, x, "quarter", student.quarter)
-    x = writer.depth_to_space(_conv(writer, x, "out", student.out), 4)
-    return writer.finish([("y_hat", student.head.in_channels)], [("x_hat", x, 3)])
+    return writer.depth_to_space(_conv(writer, x, "out", student.out), 4)
 
 
 def _micro_block(writer: GraphWriter, x: str, name: str, block: MicroBlock) -> str:
@@ -58,26 +67,36 @@ def generator_to_onnx(generator: Generator) -> bytes:
 
 
 def _sequence(writer: GraphWriter, x: str, name: str, layers: nn.Sequential) -> str:
-    for number, layer in enumerate(layers):
-        title = f"{name}.{number}"
-        if isinstance(layer, nn.Conv2d):
-            x = _conv(writer, x, title, layer)
-        elif isinstance(layer, nn.ConvTranspose2d):
-            x = _conv_transpose(writer, x, title, layer)
-        elif isinstance(layer, nn.ReLU):
-            x = writer.op("Relu", x)
-        elif isinstance(layer, ChannelNorm):
-            x = _channel_norm(writer, x, title, layer)
-        elif isinstance(layer, ResidualBlock):
-            deep = _conv(writer, x, f"{title}.first", layer.first)
-            deep = _sequence(writer, deep, f"{title}.between", layer.between)
-            deep = _conv(writer, deep, f"{title}.second", layer.second)
-            if isinstance(layer.norm, ChannelNorm):
-                deep = _channel_norm(writer, deep, f"{title}.norm", layer.norm)
-            x = writer.op("Add", x, deep)
-        else:
-            raise TypeError(f"{title} is a {type(layer).__name__}, which has no graph form")
+    for number, layer in layers.named_children():
+        x = _layer(writer, x, f"{name}.{number}", layer)
     return x
+
+
+def _layer(writer: GraphWriter, x: str, name: str, layer: nn.Module) -> str:
+    if isinstance(layer, nn.Sequential):
+        return _sequence(writer, x, name, layer)
+    if isinstance(layer, nn.Conv2d):
+        return _conv(writer, x, name, layer)
+    if isinstance(layer, nn.ConvTranspose2d):
+        return _conv_transpose(writer, x, name, layer)
+    if isinstance(layer, nn.ReLU):
+        return writer.op("Relu", x)
+    if isinstance(layer, ChannelNorm):
+        return _channel_norm(writer, x, name, layer)
+    if isinstance(layer, MicroBlock):
+        return _micro_block(writer, x, name, layer)
+    if isinstance(layer, ResidualBlock):
+        return _residual_block(writer, x, name, layer)
+    raise TypeError(f"{name} is a {type(layer).__name__}, which has no graph form")
+
+
+def _residual_block(writer: GraphWriter, x: str, name: str, block: ResidualBlock) -> str:
+    deep = _conv(writer, x, f"{name}.first", block.first)
+    deep = _sequence(writer, deep, f"{name}.between", block.between)
+    deep = _conv(writer, deep, f"{name}.second", block.second)
+    if isinstance(block.norm, ChannelNorm):
+        deep = _channel_norm(writer, deep, f"{name}.norm", block.norm)
+    return writer.op("Add", x, deep)
 
 
 def _channel_norm(writer: GraphWriter, x: str, name: str, layer: ChannelNorm) -> str:

@@ -63,9 +63,14 @@ class Generator(nn.Module):
             tail += activation(narrow, preset.norm)
         self.tail = nn.Sequential(*tail, nn.Conv2d(widths[-1], 3, 7, padding=3))
 
-    def forward(self, y_hat: Tensor) -> Tensor:
+    def trunk(self, y_hat: Tensor) -> Tensor:
+        """All that happens at 1/16 resolution before the tail: [N, width, h, w]."""
         after_head = self.head(y_hat)
-        x_hat: Tensor = self.tail(self.tower(after_head) + after_head)
+        out: Tensor = self.tower(after_head) + after_head
+        return out
+
+    def forward(self, y_hat: Tensor) -> Tensor:
+        x_hat: Tensor = self.tail(self.trunk(y_hat))
         return x_hat
 
 

@@ -1,23 +1,26 @@
-"""``microdose-server distil``: the generic student of a teacher, exported as its base."""
+"""``microdose-server distil``: a generic student of a teacher, exported as a base in the teacher's folder."""
 
 import argparse
 import json
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from microdose.errors import DigestMismatch, NotFound, UnsupportedVersion
 from microdose_server.codec.encode import to_tensor
 from microdose_server.codec.export import HYPER_CLAMP, export_base
-from microdose_server.codec.folder import save_base
+from microdose_server.codec.folder import load_base, save_base, students_of
 from microdose_server.codec.hyperprior import pad_latents
 from microdose_server.codec.integer import quantise_hyperprior
 from microdose_server.codec.shipped import load_teacher, teacher_digest
 from microdose_server.codec.student import STUDENTS, Student
 from microdose_server.codec.teacher import Teacher
-from microdose_server.distil.generic import GenericRun, distil_generic, generic_recipe
+from microdose_server.distil.generic import Aim, GenericRun, distil_generic, generic_recipe
 from microdose_server.distil.progress import Progress
 from microdose_server.training.data import Pixels, crops
 from microdose_server.training.loop import Budget
@@ -26,46 +29,86 @@ from microdose_server.training.photos import load_photos
 
 CALIBRATION_PICTURES, CALIBRATION_SIDE = 24, 512
 REPORT_EVERY = 50
+CHECKPOINT = "checkpoint.pt"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``distil``."""
-    parser.epilog = "example: microdose-server distil runs/medium photos/ --hours 0.4"
+    parser.epilog = "example: microdose-server distil runs/medium photos/ --student live --hours 0.4"
     parser.add_argument(
-        "teacher", type=Path, help="folder with teacher.safetensors; the base is written there"
+        "teacher", type=Path, help="folder with teacher.safetensors; the base goes into a folder in it"
     )
     parser.add_argument("photos", type=Path, help="folder of photographs: the transfer set")
     parser.add_argument("--student", choices=sorted(STUDENTS), default="standard")
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--steps", type=int, help="optimiser steps")
-    length.add_argument("--hours", type=float, help="hours of distillation")
-    parser.add_argument("--name", help="name of the base (default: the folder's)")
+    length.add_argument("--hours", type=float, help="hours of distillation, over all resumptions")
+    parser.add_argument("--alpha", type=_share, default=1.0, help="the teacher's share of the target (1)")
+    parser.add_argument("--features", type=float, default=0.0, help="weight of the teacher's features (0)")
+    parser.add_argument("--batch", type=int, help="crops per step")
+    parser.add_argument("--resume", action="store_true", help="go on from the student's checkpoint")
+    parser.add_argument("--name", help="name of the base (default: the folder's and the student's)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line instead of text")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Distil, export, and leave base.json, student.onnx and hyper.onnx beside the teacher."""
-    teacher = load_teacher(arguments.device, arguments.teacher)
+    """Distil, export, and leave the student's folder, and hyper.onnx beside the teacher."""
+    folder, student_name = arguments.teacher, arguments.student
+    teacher = load_teacher(arguments.device, folder)
     recipe = generic_recipe()
     photos = load_photos(arguments.photos, recipe.crop)
-    training = GenericRun.start(teacher, STUDENTS[arguments.student], recipe)
-    batches = crops(photos, recipe.batch, recipe.crop, np.random.default_rng(0))
-
-    def report(progress: Progress) -> None:
-        if progress.step % REPORT_EVERY == 0 or progress.step == progress.steps:
-            _print(progress, as_json=arguments.json)
-
-    budget = Budget(arguments.steps, arguments.hours)
-    student = distil_generic(training, batches, LPIPS().to(arguments.device), budget, report)
-    export(arguments.teacher, arguments.name or arguments.teacher.name, teacher.cpu(), student, photos)
+    aim = Aim(arguments.alpha, arguments.features)
+    training = GenericRun.start(teacher, STUDENTS[student_name], recipe, aim=aim)
+    checkpoint = folder / student_name / CHECKPOINT
+    if arguments.resume:
+        resume(training, checkpoint)
+    # Another seed after a resumption: the run goes on with crops that it has not seen.
+    rng = np.random.default_rng([0, training.step])
+    batches = crops(photos, arguments.batch or recipe.batch, recipe.crop, rng)
+    lpips, budget = LPIPS().to(arguments.device), Budget(arguments.steps, arguments.hours)
+    student = distil_generic(training, batches, lpips, budget, _reporter(arguments.json), _saver(checkpoint))
+    name = arguments.name or f"{folder.name}-{student_name}"
+    export(folder, student_name, name, teacher.cpu(), student, photos)
+    checkpoint.unlink(missing_ok=True)
     return 0
 
 
-def export(folder: Path, name: str, teacher: Teacher, student: Student, photos: list[Pixels]) -> None:
-    """Quantise the hyperprior on some of the photographs and write the base into ``folder``."""
-    hyper = quantise_hyperprior(teacher.hyperprior, hyper_latents(teacher, photos), HYPER_CLAMP)
-    save_base(export_base(name, teacher_digest(folder), hyper, teacher.hyperprior.z_prior, student), folder)
+def resume(training: GenericRun, checkpoint: Path) -> None:
+    """Go on from a checkpoint. Raises NotFound without one, UnsupportedVersion for another student's."""
+    if not checkpoint.is_file():
+        raise NotFound(f"no checkpoint at {checkpoint} to resume; start without --resume")
+    try:
+        training.restore(torch.load(checkpoint, weights_only=True, map_location="cpu"))
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise UnsupportedVersion(
+            f"{checkpoint} is not a checkpoint of this student and teacher: {str(error).splitlines()[0]}"
+        ) from None
+
+
+def export(
+    folder: Path, student_name: str, name: str, teacher: Teacher, student: Student, photos: list[Pixels]
+) -> None:
+    """Write the student's base into the teacher's folder.
+
+    The hyperprior is quantised on some of the photographs, unless another student of this teacher has it.
+    """
+    digest = teacher_digest(folder)
+    hyper = _hyper_there(folder, digest)
+    if hyper is None:
+        latents = hyper_latents(teacher, photos)
+        hyper = quantise_hyperprior(teacher.hyperprior, latents, HYPER_CLAMP).to_onnx()
+    save_base(export_base(name, digest, hyper, teacher.hyperprior.z_prior, student), folder, student_name)
+
+
+def _hyper_there(folder: Path, teacher: str) -> bytes | None:
+    """The hyper-synthesis that another student of the same teacher already uses."""
+    for student in students_of(folder):
+        with suppress(DigestMismatch):  # a student of an earlier teacher in this folder
+            base = load_base(folder, student)
+            if base.document.teacher == teacher:
+                return base.hyper
+    return None
 
 
 @torch.inference_mode()
@@ -80,9 +123,36 @@ def hyper_latents(teacher: Teacher, photos: list[Pixels]) -> list[Tensor]:
     return latents
 
 
+def _saver(path: Path) -> Callable[[GenericRun], None]:
+    """What writes checkpoints: beside the path and then over it, so that a kill leaves the last good one."""
+
+    def save(training: GenericRun) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".writing")
+        torch.save(training.state(), temporary)
+        temporary.replace(path)
+
+    return save
+
+
+def _reporter(as_json: bool) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
+        if progress.step % REPORT_EVERY == 0 or progress.step == progress.steps:
+            _print(progress, as_json=as_json)
+
+    return report
+
+
 def _print(progress: Progress, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(progress._asdict()), flush=True)
     else:
         line = f"step {progress.step}/{progress.steps}  loss {progress.loss:.4f}  psnr {progress.psnr:.2f} dB"
         print(line, file=sys.stderr, flush=True)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not a share in 0..1")
+    return value

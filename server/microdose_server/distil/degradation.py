@@ -12,7 +12,8 @@ into the student as plain weights.
 import torch
 from torch import Tensor, nn
 
-from microdose_server.codec.student import SLOPE, VECTOR, DegradationAwareConv, Student
+from microdose_server.codec.micro import SLOPE, VECTOR, DegradationAwareConv
+from microdose_server.codec.student import Student
 
 REDUCTION = 8
 
@@ -25,7 +26,7 @@ class Degradation(nn.Module):
         self.names = [
             name for name, module in student.named_modules() if isinstance(module, DegradationAwareConv)
         ]
-        channels = student.preset.width
+        channels = student.hidden
         self.v = nn.Parameter(torch.randn(VECTOR))
         self.kernels = nn.ModuleList(_kernel_network(channels) for _ in self.names)
         self.gains = nn.ModuleList(_gain_network(channels) for _ in self.names)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from microdose_server.codec.student import Student
+from microdose_server.codec.student import LightStudent
 from microdose_server.codec.teacher import STRIDE
 
 RIDGE = 1e-3
@@ -33,13 +33,15 @@ def fit_thumbnail(y_hat: Tensor, x_hat: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def carry_thumbnail(student: Student, weight: Tensor, bias: Tensor) -> None:
+def carry_thumbnail(student: LightStudent, weight: Tensor, bias: Tensor) -> None:
     """Write the prediction into a fresh student, whose blocks are still the identity."""
-    centre = student.head.kernel_size[0] // 2
-    student.head.weight[:3] = 0.0
+    head = student.head
+    assert isinstance(head, nn.Conv2d)
+    centre = head.kernel_size[0] // 2
+    head.weight[:3] = 0.0
     # The long skip adds the head's output to itself.
-    student.head.weight[:3, :, centre, centre] = weight / 2.0
-    _bias(student.head)[:3] = bias / 2.0
+    head.weight[:3, :, centre, centre] = weight / 2.0
+    _bias(head)[:3] = bias / 2.0
     for layer, block in ((student.up_eighth, 2), (student.up_quarter, 2), (student.out, 4)):
         _repeat(layer, block)
 

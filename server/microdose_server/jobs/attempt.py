@@ -1,15 +1,14 @@
-"""One attempt at a job, in a process of its own: how it begins, and what becomes of whatever stops it.
+"""One attempt at a job, in a process of its own: what becomes of whatever stops it.
 
-begin --> body --> follow            done
-            |-- Fenced               cancelled, or another attempt goes on: leave quietly
-            |-- Redis away           raise: rq tries again, later or elsewhere
-            +-- anything else        the job failed; its record says why
+body --> follow            done
+  |-- Fenced               cancelled, or another attempt goes on: leave quietly
+  |-- a service is away    put the job back: another attempt, later or elsewhere
+  |-- Redis is away        end; the worker puts the job back
+  +-- anything else        the job failed; its record says why
 """
 
 import errno
 import logging
-import os
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,20 +18,24 @@ import redis
 from microdose.errors import Fenced, MicrodoseError, Unavailable
 from microdose.problem import Problem, make_problem, problem_of
 from microdose_server.jobs import outcome
+from microdose_server.jobs.horse import Errand
 from microdose_server.jobs.progress import Reporter
+from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
-from microdose_server.jobs.worker import WORKER_PID
+from microdose_server.jobs.recovery import put_back
 from microdose_server.logs import about
 from microdose_server.settings import Settings
 from microdose_server.store.bus import Attempt
 from microdose_server.store.embedded import redis_url
-from microdose_server.store.parent import die_with_parent
-from microdose_server.store.redis import LOST, connect
+from microdose_server.store.redis import LOST, connect, patiently
 
 log = logging.getLogger(__name__)
 
+OUT_OF_MEMORY = ("OutOfMemoryError", "out of memory", "can't allocate memory")
+"""How torch says it: as a class for a GPU, in words for a CPU."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Assignment:
     """What the work of a job is given."""
 
@@ -42,29 +45,28 @@ class Assignment:
     report: Reporter
 
 
-def make_attempt(job: str, body: Callable[[Assignment], object]) -> None:
-    """Do `body` for a job that still waits to be done, under the settings of the environment.
+def make_attempt(errand: Errand, body: Callable[[Assignment], object]) -> None:
+    """Do `body` for an attempt that a worker has begun, under the settings of the environment.
 
     Raises:
-        Unavailable, redis.ConnectionError, redis.TimeoutError: Redis is away; nothing is wrong with the job.
+        redis.ConnectionError, redis.TimeoutError: Redis is away; nothing is wrong with the job.
     """
-    if WORKER_PID in os.environ:
-        die_with_parent(int(os.environ[WORKER_PID]), signal.SIGKILL)
-    settings = Settings()
-    with connect(redis_url(settings)) as client:
-        begun = outcome.begin(client, Jobs(client).get(job))
-        if begun is None:
-            return
-        record, attempt = begun
-        with suppress(Fenced), about(job=job, sequence=record.sequence, attempt=str(record.attempt)):
+    settings, attempt = Settings(), errand.attempt
+    with connect(redis_url(settings)) as client, suppress(Fenced):
+        record = patiently(lambda: Jobs(client).get(attempt.job))
+        report = Reporter(Jobs(client), record, attempt.token)
+        with about(job=attempt.job, sequence=attempt.sequence, attempt=str(record.attempt)):
             try:
-                body(Assignment(client, settings, attempt, Reporter(Jobs(client), record, attempt.token)))
-            except (Unavailable, Fenced, *LOST):
+                body(Assignment(client, settings, attempt, report))
+            except (Fenced, *LOST):
                 raise
+            except Unavailable as error:
+                log.warning("job %s: %s", attempt.job, error)
+                put_back(JobQueue(client), attempt, problem_of(error), settings.job_attempts)
             except Exception as error:
-                log.exception("job %s failed", job)
+                log.exception("job %s failed", attempt.job)
                 outcome.fail(client, attempt, problem_from(error))
-        outcome.follow(client, job)
+        patiently(lambda: outcome.follow(client, attempt.job))
 
 
 def problem_from(error: Exception) -> Problem:
@@ -73,7 +75,9 @@ def problem_from(error: Exception) -> Problem:
         return problem_of(error)
     if isinstance(error, redis.RedisError):  # away is for LOST; this one answers
         return make_problem("unavailable", f"Redis refuses a command, it may be full: {error}")
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
+    if isinstance(error, MemoryError) or any(
+        sign in f"{type(error).__name__}: {error}" for sign in OUT_OF_MEMORY
+    ):
         return make_problem("job-out-of-memory", f"{error}; send fewer or smaller pictures")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return make_problem("no-space", "the worker's disk is full; make room, then complete it again")

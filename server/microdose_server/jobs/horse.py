@@ -1,71 +1,78 @@
-"""The process of one job, as rq's worker starts it: `python -m microdose_server.jobs.horse`.
+"""The process of one job, as a worker starts it: `python -m microdose_server.jobs.horse`.
 
-    worker --environment: MICRODOSE_HORSE = {"worker": …, "job": …, "execution": …}--> this process
+    worker --environment: MICRODOSE_ERRAND = {"work": …, "job": …, "sequence": …, "token": …}--> this process
 
-Ids are all it is told, and settings stand in the environment as they do for every other process: rq's own
+Names are all it is told, and settings stand in the environment as they do for every other process: rq's own
 way puts the password of Redis on the command line, which every user of the machine may read, and unpickles
 what it finds there.
 """
 
 import os
+import signal
+import subprocess
 import sys
-from typing import Self
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Self
 
-import rq
 from pydantic import BaseModel, ConfigDict
-from rq.executions import Execution
-from rq.job import Job as RqJob
-from rq.serializers import JSONSerializer
 
-from microdose.errors import NotFound
 from microdose_server.logs import start_logging
 from microdose_server.settings import Settings
-from microdose_server.store.embedded import redis_url
-from microdose_server.store.redis import connect
+from microdose_server.store.bus import Attempt
+from microdose_server.store.parent import die_with_parent
 
-VARIABLE = "MICRODOSE_HORSE"
+VARIABLE = "MICRODOSE_ERRAND"
 
 
 class Errand(BaseModel):
-    """Which job to do, in which execution, for which worker: names in Redis."""
+    """Which attempt at which job to make by which function, and whose child that makes."""
 
     model_config = ConfigDict(frozen=True)
 
-    worker: str
+    work: str
     job: str
-    execution: str
+    sequence: str
+    token: int
+    parent: int
 
-    def start(self) -> int:
-        """Start its process, in a process group of its own; returns the process id."""
-        command = [sys.executable, "-P", "-m", "microdose_server.jobs.horse"]
-        environ = os.environ | {VARIABLE: self.model_dump_json()}
-        return os.posix_spawn(sys.executable, command, environ, setpgroup=0)
+    @property
+    def attempt(self) -> Attempt:
+        """What the process may write as."""
+        return Attempt(self.job, self.sequence, self.token)
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        """Start its process, in a process group of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "microdose_server.jobs.horse"],
+            env=os.environ | {VARIABLE: self.model_dump_json()},
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+        )
 
     @classmethod
     def received(cls) -> Self:
         """The errand of this very process; whatever it starts in turn knows nothing of it."""
         return cls.model_validate_json(os.environ.pop(VARIABLE))
 
+    def run(self) -> None:
+        """Do it, here."""
+        module, _, name = self.work.rpartition(".")
+        work: Callable[[Errand], Any] = getattr(import_module(module), name)
+        work(self)
 
-def run(errand: Errand, settings: Settings) -> None:
-    """Do the job; the process ends with it.
 
-    Raises:
-        NotFound: the worker's record is gone.
-    """
-    from microdose_server.jobs.worker import JobWorker
-
-    client = connect(redis_url(settings))
-    worker = JobWorker.find_by_key(errand.worker, connection=client, serializer="json")
-    if worker is None:
-        raise NotFound(f"Redis knows no worker {errand.worker}")
-    job = RqJob.fetch(errand.job, connection=client, serializer=JSONSerializer)
-    queue = rq.Queue(job.origin, connection=client, serializer=JSONSerializer)
-    worker.execution = Execution.fetch(errand.execution, errand.job, connection=client)
-    worker.main_work_horse(job, queue)
+def main() -> None:
+    """End with the worker, and before it where memory runs out: it is the one who tells of the end."""
+    errand = Errand.received()
+    die_with_parent(errand.parent, signal.SIGKILL)
+    with suppress(OSError):  # no Linux
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    start_logging(Settings())
+    errand.run()
 
 
 if __name__ == "__main__":
-    settings = Settings()
-    start_logging(settings)
-    run(Errand.received(), settings)
+    main()

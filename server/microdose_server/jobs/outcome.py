@@ -24,6 +24,8 @@ ENDS = {
     SequenceState.CANCELLED: JobState.CANCELLED,
 }
 
+EXPIRED = "job-expired"
+
 REMOVED = 2**53
 """In place of the token of a sequence that is no more: above all of them."""
 
@@ -69,18 +71,24 @@ def cancel(client: redis.Redis, job: str) -> Job:
     return follow(client, job)
 
 
-def lose(client: redis.Redis, job: str, error: Problem, *, again: bool) -> Job:
-    """The attempt at a job is gone with its process or machine.
+def lose(client: redis.Redis, attempt: Attempt, error: Problem, *, again: bool, counted: bool = True) -> Job:
+    """An attempt is gone with its process or machine: the job is queued `again`, or fails with `error`.
 
-    The job is queued `again`, or fails with `error`. Raises NotFound.
+    A loss that is not the job's own fault need not be `counted`.
+
+    Raises:
+        Fenced: somebody else has seen to it already.
+        NotFound: no such job.
     """
-    record = Jobs(client).get(job)
     state = SequenceState.QUEUED if again else SequenceState.FAILED
-    attempt = Sequences(client).take_over(record.sequence, job, state, None if again else error)
-    if attempt is None or not again:
-        return follow(client, job)
-    queued = record.model_copy(update={"state": JobState.QUEUED, "phase": error.detail, "eta_s": None})
-    Jobs(client).write(queued, attempt.token)
+    newer = Sequences(client).overtake(attempt, state, None if again else error)
+    if newer is None or not again:
+        return follow(client, attempt.job)
+    record = Jobs(client).get(attempt.job)
+    losses = record.losses + (1 if counted else 0)
+    changes = {"state": JobState.QUEUED, "phase": None, "eta_s": None, "losses": losses}
+    queued = record.model_copy(update=changes)
+    Jobs(client).write(queued, newer.token)
     return queued
 
 
@@ -89,6 +97,8 @@ def follow(client: redis.Redis, job: str) -> Job:
     jobs = Jobs(client)
     record = jobs.get(job)
     state, error = _end(client, record)
+    if record.state.final:
+        jobs.close(job)
     if record.state.final or state is None:
         return record
     changes = {"state": state, "error": error, "ended": datetime.now(UTC), "eta_s": None}
@@ -96,6 +106,7 @@ def follow(client: redis.Redis, job: str) -> Job:
         newest = int(client.get(keys.fence(record.sequence)) or REMOVED)
         if jobs.write(record.model_copy(update=changes), newest):
             client.hincrby(keys.job_ends(), f"{state} {error.slug if error else 'none'}", 1)
+            jobs.close(job)
     return jobs.get(job)
 
 
@@ -112,4 +123,6 @@ def _end(client: redis.Redis, job: Job) -> tuple[JobState | None, Problem | None
         return JobState.CANCELLED, make_problem("job-cancelled", "its sequence was removed")
     if sequence.job != job.id:
         return JobState.CANCELLED, make_problem("job-cancelled", f"job {sequence.job} has replaced it")
+    if sequence.error is not None and sequence.error.slug == EXPIRED:
+        return JobState.EXPIRED, sequence.error
     return ENDS.get(sequence.state), sequence.error

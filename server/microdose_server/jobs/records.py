@@ -21,11 +21,12 @@ class Jobs:
         self.client = client
 
     @staticmethod
-    def create(job: Job, pipeline: Pipeline) -> None:
-        """Record a new job as a part of `pipeline`."""
-        pipeline.hset(keys.job(job.id), mapping=to_fields(job))
+    def create(job: Job, work: str, pipeline: Pipeline) -> None:
+        """Record a new job as a part of `pipeline`; `work` is the function that will do it."""
+        pipeline.hset(keys.job(job.id), mapping=to_fields(job) | {"work": work})
         pipeline.xadd(keys.job_events(job.id), {"event": JobEvent(type="state", job=job).to_bytes()})
         pipeline.zadd(keys.jobs(), {job.id: 0})
+        pipeline.zadd(keys.open_jobs(), {job.id: 0})
 
     def get(self, job: str) -> Job:
         """Raises NotFound."""
@@ -41,14 +42,26 @@ class Jobs:
         found = tuple(from_fields(Job, fields) for fields in records if fields)
         return Page[Job](items=found, next=following)
 
+    def work(self, job: str) -> str:
+        """The function that does it, as `package.module.name`. Raises NotFound."""
+        name = self.client.hget(keys.job(job), "work")
+        if name is None:
+            raise NotFound(f"no job {job}")
+        return text(name)
+
     def unfinished(self) -> list[Job]:
-        """The queued and the running ones, oldest first."""
-        ids = [text(name) for name in self.client.zrange(keys.jobs(), 0, -1)]
-        with self.client.pipeline(transaction=False) as pipeline:
-            for name in ids:
-                pipeline.hget(keys.job(name), "ended")
-            ends = pipeline.execute()
-        return [self.get(name) for name, ended in zip(ids, ends, strict=True) if ended == b"null"]
+        """The queued and the running ones, oldest first; some may have ended just now."""
+        found = []
+        for name in map(text, self.client.zrange(keys.open_jobs(), 0, -1)):
+            try:
+                found.append(self.get(name))
+            except NotFound:
+                self.close(name)
+        return found
+
+    def close(self, job: str) -> None:
+        """Take a job that has ended off the list of those that have not."""
+        self.client.zrem(keys.open_jobs(), job)
 
     def write(self, job: Job, token: int) -> bool:
         """Replace the record and tell its readers.

@@ -5,10 +5,10 @@ load -> encode every picture -> distil a dose -> verify by decoding -> blobs -> 
                 nobody sees anything of a job before this one atomic step ---------+
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +16,19 @@ from numpy.typing import NDArray
 from microdose.base import LoadedBase
 from microdose.resources import DoseChoice, Frame
 from microdose_server.codec.encode import Encoded, Encoder
+from microdose_server.codec.folder import load_base
 from microdose_server.distil.specialise import Budget, Dosed, Progress, Target, specialise
 from microdose_server.intake.picture import read_picture
 from microdose_server.jobs.attempt import Assignment, make_attempt
+from microdose_server.jobs.horse import Errand
 from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.publication import EPOCH, Coded, Publication, make_publication, make_results
 from microdose_server.jobs.verify import Verifier
 from microdose_server.settings import Settings
 from microdose_server.store.blobs import originals, public_blobs
 from microdose_server.store.bus import publish, put_hot_blob
-from microdose_server.store.redis import LOST
+from microdose_server.store.redis import patiently
 from microdose_server.store.sequences import Sequences
-
-PATIENCE_S = 60.0
-"""How long the finished work waits for a Redis that went away."""
-
-T = TypeVar("T")
 
 
 class PictureEncoder(Protocol):
@@ -53,9 +50,15 @@ class EncodedPicture:
     encoded: Encoded
 
 
-def run(job: str) -> None:
-    """Do a job to its end; rq's entry, by name. Raises as `make_attempt`."""
-    make_attempt(job, lambda assignment: process(assignment, Encoder(assignment.settings.device)))
+def run(errand: Errand) -> None:
+    """Do a job to its end; the horse's entry, by name. Raises as `make_attempt`."""
+    make_attempt(errand, lambda assignment: process(assignment, encoder_for(assignment)))
+
+
+def encoder_for(given: Assignment) -> Encoder:
+    """The shipped teacher with the base of the sequence's profile. Raises NotFound where it does not ship."""
+    profile = Sequences(given.client).get(given.attempt.sequence).profile
+    return Encoder(given.settings.device, base=load_base(student=profile))
 
 
 def process(given: Assignment, encoder: PictureEncoder) -> None:
@@ -129,17 +132,6 @@ def keep(given: Assignment, publication: Publication) -> None:
     store, seconds = public_blobs(given.settings.data_dir), given.settings.hot_seconds
     for done, blob in enumerate(publication.blobs, start=1):
         digest = store.put(blob.data)
-        put_hot_blob(given.client, digest, blob.data, blob.media_type, seconds=seconds)
+        copy = partial(put_hot_blob, given.client, digest, blob.data, blob.media_type, seconds=seconds)
+        patiently(copy)
         given.report.step(done)
-
-
-def patiently(action: Callable[[], T], seconds: float = PATIENCE_S) -> T:
-    """`action`, tried until Redis answers, for at most `seconds`; it must bear repetition."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return action()
-        except LOST:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(1.0)

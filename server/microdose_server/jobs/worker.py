@@ -1,124 +1,174 @@
-"""The worker: takes jobs off the queue and runs each in a process of its own.
+"""The worker: takes jobs out of their lines and runs each in a process of its own.
 
     worker (this)                          job's process
-      BLMOVE a job id --- posix_spawn --->   horse -> work.run: torch lives and ends here
-      heartbeat every 5 s                    progress -> md:job:<id>
-      stop command  ------ SIGKILL ------>
+      pop a job id, begin an attempt ---->   horse -> work.run: torch lives and ends here
+      renew the lease                        progress -> md:job:<id>
+      refused, or told to stop: SIGKILL ->
       exit status <-----------------------   or its end is noticed here: queue again, or worker-lost
 
-A worker that dies takes the job's process with it. Its heartbeat then runs out, and the next worker that
-looks (each does every 15 s while idle) puts the job back, at most `Settings.job_attempts` times in all.
+A worker that dies takes the job's process with it. Its lease then runs out, and whoever looks next (every
+API and every idle worker do) puts the job back, see `recovery`.
 """
 
 import logging
 import os
-import signal
 from contextlib import suppress
 from functools import partial
-from types import TracebackType
-from typing import Any
 
 import redis
-import rq
-from rq import Worker
-from rq.exceptions import AbandonedJobError
-from rq.executions import Execution
+from redis.client import Pipeline
+from rq import Worker, worker_registration
+from rq.exceptions import StopRequested
 from rq.job import Job as RqJob
+from rq.queue import Queue
+from rq.utils import now
+from rq.worker import WorkerStatus
 
-from microdose.errors import MicrodoseError, NotFound
-from microdose.problem import Problem, make_problem, problem_of
-from microdose_server.jobs import outcome
+from microdose.errors import Fenced, MicrodoseError, NotFound
+from microdose.resources import Job
+from microdose_server.jobs import outcome, supervise
 from microdose_server.jobs.horse import Errand
+from microdose_server.jobs.lease import Lease
 from microdose_server.jobs.queue import JobQueue
+from microdose_server.jobs.records import Jobs
+from microdose_server.jobs.recovery import Recovery, put_back
+from microdose_server.logs import about
 from microdose_server.maintenance import EVERY_S, collect
 from microdose_server.settings import Settings
 from microdose_server.stopping import exit_when_told
+from microdose_server.store.bus import Attempt
 from microdose_server.store.embedded import redis_url
-from microdose_server.store.redis import LOST, connect, ping
+from microdose_server.store.redis import LOST, connect, patiently, ping
 from microdose_server.store.viewers import Viewers
 
-HEARTBEAT_S = 5
-"""How often a busy worker says that it lives."""
-LEASE_S = 30
-"""How long it may be silent before its job is given to another."""
-WORKER_TTL_S = 30
-"""rq waits for a job 15 s less than this, and looks for dead workers only between two waits."""
-WORKER_PID = "MICRODOSE_WORKER_PID"
+RQ_MARGIN_S = 15
+"""rq waits for a job this much less than its workers' time to live."""
 
 log = logging.getLogger(__name__)
 
 
 class JobWorker(Worker):
-    """rq's worker with what ours needs: a short lease, our records, and a kill that hits the job alone."""
+    """rq's worker, which finds jobs and is found; what it does with one is ours.
 
-    def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        """Kill the job's process. rq, asked to just before that process starts, would kill its own group."""
-        if self.horse_pid:
-            super().kill_horse(sig)
+    rq's executions, registries and results are not used: a record of rq's and one of ours could disagree.
+    """
 
-    def fork_work_horse(self, job: RqJob, queue: rq.Queue) -> None:
-        """Start the job's process, or end it at once where a stop came while there was none to kill."""
-        assert self.execution is not None
-        self._horse_pid = Errand(worker=self.key, job=job.id, execution=self.execution.id).start()
-        if self._stop_requested or self._stopped_job_id == job.id:
-            self.kill_horse()
+    max_connection_wait_time = 5.0
+    """Seconds between two tries to reach a Redis that is away; rq would double them up to a minute."""
 
-    def get_heartbeat_ttl(self, job: RqJob, working_time: float = 0.0) -> int:
-        """Seconds after which a silent worker counts as dead; rq would wait for another minute."""
-        return LEASE_S
+    def __init__(self, queue: JobQueue, settings: Settings) -> None:
+        super().__init__(
+            list(queue.lines.values()),
+            connection=queue.client,
+            serializer="json",
+            maintenance_interval=0,
+            worker_ttl=RQ_MARGIN_S + settings.look_s,
+        )
+        self._queue = queue
+        self._settings = settings
+        self._recovery = Recovery(queue, settings)
 
-    def maintain_heartbeats(self, job: RqJob, execution: Execution) -> None:
-        """A Redis that is away for a moment must not end the worker, and the job with it."""
+    def execute_job(self, job: RqJob, queue: Queue) -> None:
+        """Make one attempt at a job that was just popped; returns when it has ended."""
         try:
-            super().maintain_heartbeats(job, execution)
-        except LOST as error:
-            log.warning("no heartbeat for job %s: %s", job.id, error)
+            self.set_state(WorkerStatus.BUSY)
+            self.connection.delete(job.key)
+            begun = outcome.begin(self.connection, Jobs(self.connection).get(job.id))
+            if begun is not None:
+                self._attempt(*begun)
+        except (Fenced, NotFound):
+            log.info("job %s is in other hands, or gone", job.id)
+        except LOST as error:  # recovery will find the job
+            log.warning("Redis went away at job %s: %s", job.id, error)
+        finally:
+            self.set_state(WorkerStatus.IDLE)
+
+    def _attempt(self, job: Job, attempt: Attempt) -> None:
+        settings = self._settings
+        lease = Lease(self.connection, attempt, settings.lease_s)
+        lease.renew()
+        errand = Errand(
+            work=Jobs(self.connection).work(job.id),
+            job=job.id,
+            sequence=job.sequence,
+            token=attempt.token,
+            parent=os.getpid(),
+        )
+        patience = supervise.Patience(settings.job_seconds, settings.stall_seconds)
+        with about(job=job.id, sequence=job.sequence, attempt=str(job.attempt)):
+            with errand.start() as process:
+                self._horse_pid = process.pid
+                end = supervise.Supervisor(process, lease, job, patience, self._beat).watch()
+            self._horse_pid = 0
+            self._settle(attempt, end)
+
+    def _beat(self) -> bool:
+        self.heartbeat()
+        return self._stop_requested
+
+    def _settle(self, attempt: Attempt, end: supervise.End) -> None:
+        problem = end.problem
+        if problem is None:
+            return
+        log.warning("job %s: %s", attempt.job, problem.detail)
+        attempts = 0 if end.final else self._settings.job_attempts
+        patiently(lambda: put_back(self._queue, attempt, problem, attempts, counted=end.counted))
 
     def handle_warm_shutdown_request(self) -> None:
         """Asked to stop: give the job back now instead of finishing it; hours may be left."""
-        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
-        self.kill_horse()
 
-    def handle_work_horse_killed(self, job: RqJob, retpid: int, ret_val: int | None, rusage: Any) -> None:
-        """The job's process ended without a word: out of memory, a crash, a shutdown."""
-        super().handle_work_horse_killed(job, retpid, ret_val, rusage)  # type: ignore[no-untyped-call]
-        if self._stop_requested:
-            job.retries_left = (job.retries_left or 0) + 1  # a shutdown is not the job's fault
-        with suppress(NotFound):  # its record was removed meanwhile
-            outcome.lose(self.connection, job.id, _lost(cause(ret_val or 0)), again=job.should_retry)
+    def _shutdown(self) -> None:
+        """Stop at once between two jobs; during one, the supervisor sees the flag."""
+        self._stop_requested = True
+        if self.get_state() != WorkerStatus.BUSY:
+            raise StopRequested
 
     def run_maintenance_tasks(self) -> None:
-        """rq's clean-up, which finds the jobs of dead workers, and ours."""
-        super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
-        settings = Settings()
-        JobQueue(self.connection, settings.job_attempts).sweep()
-        viewers = Viewers(self.connection)
-        for task in (viewers.restore, partial(collect, settings, self.connection, every_s=EVERY_S)):
+        """Between two waits for a job: look for lost ones, and what else is nobody's own task."""
+        self.last_cleaned_at = now()  # type: ignore[assignment]
+        collecting = partial(collect, self._settings, self.connection, every_s=EVERY_S)
+        tasks = (self._recovery.look, self._tidy, Viewers(self.connection).restore, collecting)
+        for task in tasks:
             try:
                 task()
             except (MicrodoseError, OSError, redis.RedisError) as error:  # it can wait; jobs cannot
                 log.warning("maintenance was cut short: %s", error)
 
+    def _tidy(self) -> None:
+        for line in self.queues:
+            worker_registration.clean_worker_registry(line)
 
-def on_failure(
-    job: RqJob,
-    connection: redis.Redis,
-    kind: type[BaseException],
-    error: BaseException,
-    trace: TracebackType | None,
-) -> None:
-    """rq calls this where an attempt raised (in its process) or its worker died (in another worker)."""
-    if isinstance(error, AbandonedJobError):
-        problem = _lost("its worker stopped answering")
-    elif isinstance(error, MicrodoseError):
-        problem = problem_of(error)
-    else:
-        problem = make_problem("unavailable", f"{kind.__name__}: {error}")
-    outcome.lose(connection, job.id, problem, again=job.should_retry)
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Say that this worker lives; a Redis that is away for a moment must not end it."""
+        try:
+            super().heartbeat(timeout, pipeline)
+        except LOST as error:
+            log.warning("no heartbeat: %s", error)
+
+    def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
+        """Note what this worker does, as `heartbeat` does."""
+        try:
+            super().set_state(state, pipeline)
+        except LOST as error:
+            log.warning("state not noted: %s", error)
+
+    def teardown(self) -> None:
+        """Take leave; without Redis, the heartbeat that runs out says the same."""
+        with suppress(*LOST):
+            super().teardown()  # type: ignore[no-untyped-call]
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """rq's way to pause all workers, by a key of its own that nobody here sets."""
+
+    def subscribe(self) -> None:
+        """rq's way to command a worker. Ours hears of a cancelled job from its lease."""
+
+    def unsubscribe(self) -> None:
+        """See `subscribe`."""
 
 
 def run_worker(settings: Settings, *, burst: bool = False) -> None:
-    """Work until told to stop (SIGTERM, SIGINT), or with `burst` until the queue is empty.
+    """Work until told to stop (SIGTERM, SIGINT), or with `burst` until the lines are empty.
 
     Needs the main thread.
 
@@ -126,32 +176,13 @@ def run_worker(settings: Settings, *, burst: bool = False) -> None:
         Unavailable: no Redis.
     """
     exit_when_told()  # until rq's own handlers stand
-    os.environ.update(settings.environ() | {WORKER_PID: str(os.getpid())})
+    os.environ.update(settings.environ())
     # For the job processes: torch's idle threads would spin, and keep the cores from API and Valkey.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    client = connect(redis_url(settings), block_s=WORKER_TTL_S)
+    client = connect(redis_url(settings), block_s=RQ_MARGIN_S + settings.look_s)
     ping(client)
-    queue = JobQueue(client, settings.job_attempts)
-    worker = JobWorker(
-        [queue.rq],
-        connection=client,
-        serializer="json",
-        maintenance_interval=HEARTBEAT_S,
-        job_monitoring_interval=HEARTBEAT_S,
-        worker_ttl=WORKER_TTL_S,
-    )
+    worker = JobWorker(JobQueue(client), settings)
     worker.work(burst=burst, logging_level=settings.log_level.upper())
-
-
-def cause(status: int) -> str:
-    """What a wait status says, in words."""
-    code = os.waitstatus_to_exitcode(status)
-    end = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-    return f"its process {end}"
-
-
-def _lost(detail: str) -> Problem:
-    return make_problem("job-worker-lost", detail)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ raises after a minute of inner retries in place of returning empty. So a connect
 stated longest wait, and nowhere else.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -25,6 +27,11 @@ Entries = list[tuple[bytes, dict[bytes, bytes]]]
 CONNECT_S = 5.0
 COMMAND_S = 10.0
 RETRIES = 2
+PATIENCE_S = 60.0
+"""How long work that is done waits for a Redis that went away."""
+PAUSE_S = 1.0
+
+T = TypeVar("T")
 
 LOST = (redis.ConnectionError, redis.TimeoutError)
 """What redis-py raises when the server is gone, loading or too slow."""
@@ -54,6 +61,18 @@ def connect(url: str, *, block_s: float | None = None) -> redis.Redis:
         return client
     except (ValueError, TypeError) as error:
         raise Unavailable(f"cannot use the Redis URL {redacted(url)}: {error}") from None
+
+
+def patiently(action: Callable[[], T], seconds: float = PATIENCE_S) -> T:
+    """`action`, tried until Redis answers, for at most `seconds`; it must bear repetition."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return action()
+        except LOST:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_S)
 
 
 def text(value: object) -> str:

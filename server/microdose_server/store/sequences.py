@@ -11,7 +11,7 @@ script, on one Redis slot, behind the fence. The job's own record follows it (se
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TypeVar, cast
+from typing import Literal, TypeAlias, TypeVar, cast
 
 import redis
 from redis.client import Pipeline
@@ -30,6 +30,8 @@ from microdose_server.store.scripts import run_script
 RESTARTABLE = (SequenceState.OPEN, SequenceState.FAILED, SequenceState.CANCELLED)
 
 T = TypeVar("T")
+Fence: TypeAlias = tuple[int | Literal[""], Literal["new", "same"]]
+"""Which token must be the newest, and what becomes of it: see state.lua."""
 
 
 class Sequences:
@@ -128,7 +130,17 @@ class Sequences:
             The attempt that may write from now on; None when the sequence is published, ended, removed, or
             in the hands of another job.
         """
-        return self._change(sequence, job, "", state, error)
+        return self._change(sequence, job, ("", "new"), state, error)
+
+    def overtake(
+        self, attempt: Attempt, state: SequenceState, error: Problem | None = None
+    ) -> Attempt | None:
+        """As `take_over`, provided that `attempt` is still the newest.
+
+        Raises:
+            Fenced: it is not; somebody else was faster.
+        """
+        return self._change(attempt.sequence, attempt.job, (attempt.token, "new"), state, error)
 
     def give_up(self, attempt: Attempt, state: SequenceState, error: Problem | None = None) -> bool:
         """Put the sequence in `state` for this very attempt; False when it is no longer in its job's hands.
@@ -136,7 +148,8 @@ class Sequences:
         Raises:
             Fenced: a newer attempt has taken over.
         """
-        return self._change(attempt.sequence, attempt.job, str(attempt.token), state, error) is not None
+        change = self._change(attempt.sequence, attempt.job, (attempt.token, "same"), state, error)
+        return change is not None
 
     def delete(self, sequence: str) -> None:
         """Remove the record, the manifest and the events; its blobs may be another's too and stay.
@@ -144,7 +157,7 @@ class Sequences:
         Raises:
             NotFound: no such sequence.
         """
-        everything = (keys.sequence, keys.frames, keys.fence, keys.manifest, keys.events)
+        everything = (keys.sequence, keys.frames, keys.fence, keys.lease, keys.manifest, keys.events)
         with self.client.pipeline() as pipeline:
             pipeline.zrem(keys.sequences(), sequence)
             pipeline.delete(*(name(sequence) for name in everything))
@@ -153,13 +166,18 @@ class Sequences:
             raise NotFound(f"no sequence {sequence}")
 
     def _change(
-        self, sequence: str, job: str, token: str, state: SequenceState, error: Problem | None
+        self,
+        sequence: str,
+        job: str,
+        fence: Fence,
+        state: SequenceState,
+        error: Problem | None,
     ) -> Attempt | None:
         answer = run_script(
             self.client,
             "state",
             [keys.fence(sequence), keys.sequence(sequence)],
-            [to_field(job), token, "state", to_field(state), "error", to_field(error)],
+            [to_field(job), *fence, "state", to_field(state), "error", to_field(error)],
         )
         return Attempt(job, sequence, cast(int, answer)) if answer else None
 

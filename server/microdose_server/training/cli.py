@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from microdose.errors import NotFound
+from microdose.errors import BadUpload, NotFound
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import STRIDE, Teacher
 from microdose_server.training.adversarial import AdversarialRun
@@ -54,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     length.add_argument(
         "--hours", type=float, help="hours of training of the whole run, over all resumptions"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint in OUT; give the options it had"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--target-bpp", type=float)
     parser.add_argument("--k-p", type=float, help="weight of LPIPS")
@@ -89,8 +91,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _start(arguments: argparse.Namespace, peers: Peers) -> Run:
     """The run as it was saved, or a new one."""
-    preset = PRESETS[arguments.preset]
-    state = load_state(arguments.out / CHECKPOINT, preset.name, arguments.stage) if arguments.resume else None
+    preset, checkpoint = PRESETS[arguments.preset], arguments.out / CHECKPOINT
+    if checkpoint.exists() and not arguments.resume:
+        raise BadUpload(f"{arguments.out} holds a run already: go on with --resume, or choose another --out")
+    state = load_state(checkpoint, preset.name, arguments.stage) if arguments.resume else None
     if state is None and arguments.stage == 2 and arguments.start is None:
         raise NotFound(
             "stage 2 needs a teacher to begin with: give stage 1's checkpoint or folder with --from"

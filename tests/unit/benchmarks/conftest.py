@@ -11,7 +11,7 @@ from microdose_server.codec.folder import save_base
 from microdose_server.codec.integer import quantise_hyperprior
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.shipped import load_teacher, save_teacher
-from microdose_server.codec.student import STUDENTS, Student
+from microdose_server.codec.student import STUDENTS, build_student
 from microdose_server.codec.teacher import Teacher
 from microdose_server.distil.cli import hyper_latents
 from tests.photos import encode, photo
@@ -36,10 +36,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     digest = save_teacher("tiny", Teacher(PRESETS["tiny"]).state_dict(), folder)
     teacher = load_teacher(folder=folder)
-    student = Student(teacher.preset.latent_channels, STUDENTS["tiny"])
+    student = build_student(STUDENTS["tiny"], teacher.g_s)
     latents = hyper_latents(teacher, [photo(0, 256, 256)])
-    hyper = quantise_hyperprior(teacher.hyperprior, latents, HYPER_CLAMP)
-    save_base(export_base("tiny", digest, hyper, teacher.hyperprior.z_prior, student), folder)
+    hyper = quantise_hyperprior(teacher.hyperprior, latents, HYPER_CLAMP).to_onnx()
+    save_base(export_base("tiny", digest, hyper, teacher.hyperprior.z_prior, student), folder, "standard")
     return folder
 
 

@@ -17,7 +17,7 @@ from benchmarks.decode import (
     parser,
     pink,
 )
-from microdose_server.codec.folder import load_base
+from microdose_server.codec.folder import load_bases
 from microdose_server.codec.shipped import load_teacher
 from microdose_server.evaluate.timing import Stages
 
@@ -30,14 +30,14 @@ def row(decoder: str, synthesis_ms: float, engine: str = ONNXRUNTIME, threads: i
 
 
 def test_ratios_are_of_one_engine_at_the_most_threads(weights: Path) -> None:
-    field = line_up(load_base(weights), load_teacher(folder=weights).g_s, hific=False)
-    rows = [row(TEACHER, 95), row("tiny", 5), row(TEACHER, 60, "torch"), row("tiny", 6, "torch")]
-    rows = [row("tiny", 50, threads=1), row(TEACHER, 50, threads=1), *rows]
+    field = line_up(load_bases(weights), load_teacher(folder=weights).g_s, hific=False)
+    rows = [row(TEACHER, 95), row("standard", 5), row(TEACHER, 60, "torch"), row("standard", 6, "torch")]
+    rows = [row("standard", 50, threads=1), row(TEACHER, 50, threads=1), *rows]
     found = figures(rows, field, symbols=8000)
     assert found["time_ratio_teacher_1080p"] == 100 / 10
     assert found["synthesis_ratio_teacher_1080p"] == 95 / 5
     assert found["synthesis_ratio_teacher_1080p_torch"] == 60 / 6
-    assert found["fps"] == {"tiny_1080p": 100}
+    assert found["fps"] == {"standard_1080p": 100}
     assert found["entropy_msym_s"] == 4
     assert found["params_ratio_teacher"] > 1
 
@@ -48,9 +48,9 @@ def test_hific_paints_from_its_own_channels() -> None:
 
 
 def test_the_other_students_take_part(weights: Path) -> None:
-    field = line_up(load_base(weights), load_teacher(folder=weights).g_s, hific=False)
-    assert field.shipped == "tiny"
-    assert "standard" in field.students
+    field = line_up(load_bases(weights), load_teacher(folder=weights).g_s, hific=False)
+    assert field.shipped == "standard"
+    assert field.students.keys() == {"live", "standard", "fine", "paper"}
     assert field.graphs().keys() == field.networks.keys()
 
 
@@ -67,7 +67,7 @@ def test_everything_is_timed(
     options = ["--weights", str(weights), "--sizes", "64x48", "--threads", "1", "--rounds", "1", "--json"]
     assert main([*options, *engine, "--picture", str(folder / "0.png")]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert {row["decoder"] for row in found["rows"]} >= {TEACHER, "tiny", "standard"}
+    assert {row["decoder"] for row in found["rows"]} >= {TEACHER, "live", "standard"}
     assert found["figures"]["time_ratio_teacher_64x48"] > 0
     assert ("synthesis_ratio_teacher_64x48_torch" in found["figures"]) == bool(engine)
     assert found["picture"] == "0.png"

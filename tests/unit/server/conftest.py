@@ -76,7 +76,7 @@ def tiny_student(tiny_teacher: Teacher, photographs: list[Pixels], lpips: LPIPS)
 def tiny_teacher_base(tiny_teacher: Teacher, tiny_student: Student, photographs: list[Pixels]) -> LoadedBase:
     """The tiny teacher's base."""
     latents = hyper_latents(tiny_teacher, photographs)
-    hyper = quantise_hyperprior(tiny_teacher.hyperprior, latents, HYPER_CLAMP)
+    hyper = quantise_hyperprior(tiny_teacher.hyperprior, latents, HYPER_CLAMP).to_onnx()
     return export_base("tiny", "sha256:" + "0" * 64, hyper, tiny_teacher.hyperprior.z_prior, tiny_student)
 
 

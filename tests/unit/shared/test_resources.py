@@ -28,7 +28,7 @@ def test_a_request_has_defaults_and_refuses_what_it_does_not_know() -> None:
         '{"dosage":"full"}',
         '{"lmbda":0}',
         '{"lmbda":Infinity}',
-        '{"profile":"huge"}',
+        '{"profile":"../up"}',
         '{"dose":"much"}',
     ):
         with pytest.raises(ValidationError):

@@ -7,8 +7,9 @@ from torch import nn
 from microdose.engine import Graph
 from microdose_server.codec.graphs import generator_to_onnx, student_to_onnx
 from microdose_server.codec.presets import PRESETS, Preset
-from microdose_server.codec.student import STUDENTS, Student
+from microdose_server.codec.student import STUDENTS, PaperPreset, build_student
 from microdose_server.codec.teacher import Generator
+from tests.students import LATENT_CHANNELS, fresh
 
 NORMED = Preset("normed", 16, 2, 6, 8, 4, norm=True)
 
@@ -33,9 +34,15 @@ def assert_same(model: bytes, network: nn.Module, channels: int, tolerance: floa
 
 @pytest.mark.parametrize("name", sorted(STUDENTS))
 def test_student(name: str) -> None:
-    student = Student(20, STUDENTS[name])
+    student = fresh(name)
     shaken(student)
-    assert_same(student_to_onnx(student), student, 20, 1e-5)
+    assert_same(student_to_onnx(student), student, LATENT_CHANNELS, 1e-5)
+
+
+def test_the_papers_student_of_a_normalised_teacher() -> None:
+    student = build_student(PaperPreset("paper", 8, 1), Generator(NORMED))
+    shaken(student)
+    assert_same(student_to_onnx(student), student, NORMED.latent_channels, 1e-4)
 
 
 @pytest.mark.parametrize("preset", [NORMED, PRESETS["tiny"]], ids=["norm", "no-norm"])
@@ -45,14 +52,15 @@ def test_generator(preset: Preset) -> None:
     assert_same(generator_to_onnx(generator), generator, preset.latent_channels, 1e-4)
 
 
-def test_constants_are_named_as_parameters() -> None:
-    student = Student(16, STUDENTS["tiny"])
+@pytest.mark.parametrize("name", sorted(STUDENTS))
+def test_constants_are_named_as_parameters(name: str) -> None:
+    student = fresh(name)
     constants = {each.name for each in onnx.load_from_string(student_to_onnx(student)).graph.initializer}
     assert constants == {name for name, _ in student.named_parameters()}
 
 
 def test_plain_operators_only() -> None:
-    model = onnx.load_from_string(student_to_onnx(Student(16, STUDENTS["tiny"])))
+    model = onnx.load_from_string(student_to_onnx(fresh()))
     kinds = {node.op_type for node in model.graph.node}
     assert kinds == {"Conv", "LeakyRelu", "Mul", "Add", "DepthToSpace", "Identity"}
 

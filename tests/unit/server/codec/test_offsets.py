@@ -7,7 +7,7 @@ from onnx import TensorProto, numpy_helper
 from microdose.base import LoadedBase
 from microdose_server.codec.graphs import student_to_onnx
 from microdose_server.codec.offsets import constant_offsets
-from microdose_server.codec.student import STUDENTS, Student
+from tests.students import fresh
 
 
 def constants(graph: bytes) -> dict[str, TensorProto]:
@@ -17,7 +17,7 @@ def constants(graph: bytes) -> dict[str, TensorProto]:
 @pytest.fixture(scope="module")
 def zeros() -> bytes:
     """A student whose constants are all the same bytes."""
-    student = Student(16, STUDENTS["tiny"])
+    student = fresh()
     with torch.no_grad():
         for parameter in student.parameters():
             parameter.zero_()

@@ -6,35 +6,41 @@ import pytest
 import torch
 
 from microdose.decoder import Decoder
+from microdose.errors import UnsupportedVersion
 from microdose_server.cli import main
 from microdose_server.codec.encode import Encoder
-from microdose_server.codec.folder import load_base
+from microdose_server.codec.folder import load_base, load_bases
 from microdose_server.codec.shipped import load_teacher, teacher_digest
+from microdose_server.codec.student import STUDENTS
 from microdose_server.codec.teacher import Teacher
+from microdose_server.distil import cli, generic
 from microdose_server.distil.cli import hyper_latents
+from microdose_server.distil.generic import GenericRun
+from microdose_server.distil.progress import Progress
 from microdose_server.training.data import Pixels
+from microdose_server.training.recipe import Recipe
 
 
 @pytest.fixture(scope="module")
 def distilled(trained: Path, photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained teacher's folder with the base that `microdose-server distil` adds."""
-    folder = shutil.copytree(trained, tmp_path_factory.mktemp("distilled") / "photos-tiny")
+    folder = shutil.copytree(trained, tmp_path_factory.mktemp("distilled") / "photos")
     options = ["--student", "tiny", "--steps", "6"]
     assert main(["distil", str(folder), str(photo_folder), *options]) == 0
     return folder
 
 
 def test_leaves_a_base_that_belongs_to_the_teacher(distilled: Path) -> None:
-    document = load_base(distilled).document
+    document = load_base(distilled, "tiny").document
     assert document.name == "photos-tiny"
     assert document.teacher == teacher_digest(distilled)
 
 
 def test_the_folder_encodes_and_a_client_decodes(distilled: Path, photographs: list[Pixels]) -> None:
-    encoder = Encoder(teacher=load_teacher(folder=distilled), base=load_base(distilled))
+    encoder = Encoder(teacher=load_teacher(folder=distilled), base=load_base(distilled, "tiny"))
     pixels = photographs[1][50:161, 60:310]
     encoded = encoder.encode(pixels)
-    made = Decoder(load_base(distilled), threads=1).decode(encoded.segment).pixels
+    made = Decoder(load_base(distilled, "tiny"), threads=1).decode(encoded.segment).pixels
     assert made.shape == encoded.x_hat.shape == pixels.shape
     assert made.std() > 1.0
 
@@ -59,7 +65,7 @@ def test_progress_can_be_read_by_programs(
     assert set(json.loads(line)) == {"step", "steps", "loss", "psnr"}
     assert main(command) == 0
     assert capsys.readouterr().err.startswith("step 1/1  loss ")
-    assert load_base(folder).document.name == "other"
+    assert load_base(folder, "tiny").document.name == "other"
 
 
 def test_failures_are_one_clear_line(
@@ -82,3 +88,47 @@ def test_calibration_sees_integers_of_a_few_pictures(
     for z in latents:
         assert z.shape == (1, tiny_teacher.preset.hyper_channels, 6, 6)
         assert torch.equal(z, torch.round(z))
+
+
+def test_another_student_shares_the_hyper_synthesis(
+    distilled: Path, photo_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(distilled, tmp_path / "teacher")
+    before = (folder / "hyper.onnx").read_bytes()
+    options = ["--student", "paper", "--steps", "2", "--alpha", "0.5", "--features", "0.1"]
+    assert main(["distil", str(folder), str(photo_folder), *options]) == 0
+    bases = load_bases(folder)
+    assert bases.keys() == {"paper", "tiny"}
+    assert {base.hyper for base in bases.values()} == {before}
+
+
+def test_an_interrupted_distillation_goes_on(
+    trained: Path,
+    photo_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = shutil.copytree(trained, tmp_path / "teacher")
+    monkeypatch.setattr(generic, "CHECKPOINT_S", 0.0)
+    command = ["distil", str(folder), str(photo_folder), "--student", "tiny", "--json"]
+
+    def stop(progress: Progress, *, as_json: bool) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(cli, "_print", stop)
+        assert main([*command, "--steps", "3"]) == 1
+    assert main([*command, "--steps", "3", "--resume"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["step"] == 3
+    assert load_base(folder, "tiny")
+    assert main([*command, "--steps", "3", "--resume"]) == 1
+    assert "no checkpoint at" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_student_is_refused(tiny_teacher: Teacher, tmp_path: Path) -> None:
+    torch.save(GenericRun.start(tiny_teacher, STUDENTS["tiny"], Recipe()).state(), tmp_path / "c.pt")
+    other = GenericRun.start(tiny_teacher, STUDENTS["live"], Recipe())
+    with pytest.raises(UnsupportedVersion, match="not a checkpoint of this student"):
+        cli.resume(other, tmp_path / "c.pt")

@@ -8,9 +8,9 @@ from torch.func import functional_call
 
 from microdose.errors import Diverged
 from microdose_server.codec.presets import PRESETS
-from microdose_server.codec.student import STUDENTS, Student
+from microdose_server.codec.student import STUDENTS, Student, is_dosable
 from microdose_server.codec.teacher import Teacher
-from microdose_server.distil.generic import GenericRun, distil_generic, generic_recipe
+from microdose_server.distil.generic import Aim, GenericRun, distil_generic, generic_recipe
 from microdose_server.distil.progress import Progress
 from microdose_server.training.data import Pixels, crops
 from microdose_server.training.loop import Budget
@@ -60,6 +60,66 @@ def test_lpips_joins_later(tiny_teacher: Teacher, photographs: list[Pixels], lpi
     late, _ = run.loss(x, lpips, 0.9)
     assert float(early.detach()) == pytest.approx(RECIPE.k_m * 255**2 * mse, rel=1e-4)
     assert float(late.detach()) > 1.1 * float(early.detach())
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_alpha_is_the_teachers_share_of_the_target(
+    alpha: float, tiny_teacher: Teacher, photographs: list[Pixels], lpips: LPIPS
+) -> None:
+    (x,) = batches(photographs, 1)
+    run = GenericRun.start(tiny_teacher, STUDENTS["tiny"], RECIPE, aim=Aim(alpha))
+    run.carry_thumbnail(x)
+    mixed, to_teacher = run.loss(x, lpips, 0.0)
+    with torch.no_grad():
+        x_hat = functional_call(run.student, run.degradation(), (tiny_teacher(x).y_hat,))
+        to_original = float(((x_hat - x) ** 2).mean())
+    expected = alpha * to_teacher + (1.0 - alpha) * to_original
+    assert float(mixed.detach()) == pytest.approx(RECIPE.k_m * 255**2 * expected, rel=1e-4)
+
+
+def test_features_pull_the_student_towards_the_teachers(
+    tiny_teacher: Teacher, photographs: list[Pixels], lpips: LPIPS
+) -> None:
+    (x,) = batches(photographs, 1)
+    plain = start(tiny_teacher)
+    matching = GenericRun.start(tiny_teacher, STUDENTS["tiny"], RECIPE, aim=Aim(features=0.5))
+    assert float(matching.loss(x, lpips, 0.0)[0].detach()) > float(plain.loss(x, lpips, 0.0)[0].detach())
+    matching.loss(x, lpips, 0.0)[0].backward()
+    adapter = dict(matching._inside.named_parameters())["adapter.weight"]
+    assert adapter.grad is not None
+    assert bool(adapter.grad.any())
+
+
+def test_the_papers_form_learns_in_micro_rn_alone(
+    tiny_teacher: Teacher, photographs: list[Pixels], lpips: LPIPS
+) -> None:
+    run = GenericRun.start(tiny_teacher, STUDENTS["paper"], RECIPE)
+    before = {name: value.clone() for name, value in run.student.named_parameters()}
+    student = distil_generic(
+        run, iter(batches(photographs, 8)), lpips, Budget(steps=3), lambda progress: None
+    )
+    moved = {name for name, value in student.named_parameters() if not torch.equal(value, before[name])}
+    assert moved
+    assert all(is_dosable(name) for name in moved)
+
+
+def test_a_resumed_run_takes_the_same_steps(
+    tiny_teacher: Teacher, photographs: list[Pixels], lpips: LPIPS
+) -> None:
+    data = batches(photographs, 10)
+    whole = distil_generic(start(tiny_teacher), iter(data), lpips, Budget(steps=4), lambda progress: None)
+    first, second = start(tiny_teacher), start(tiny_teacher)
+
+    def cut_off(progress: Progress) -> None:
+        if progress.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distil_generic(first, iter(data), lpips, Budget(steps=4), cut_off)
+    second.restore(first.state())
+    resumed = distil_generic(second, iter(data[6:]), lpips, Budget(steps=4), lambda progress: None)
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_the_folded_student_is_the_averaged_one(tiny_teacher: Teacher) -> None:
@@ -116,7 +176,7 @@ def test_a_loss_that_is_no_number_ends_it(photographs: list[Pixels], lpips: LPIP
 
     def poison(progress: Progress) -> None:
         if progress.step == 2:
-            run.student.out.weight.data.fill_(math.nan)
+            next(run.student.parameters()).data.fill_(math.nan)
 
     with pytest.raises(Diverged, match="loss is nan at step 2"):
         distil_generic(run, iter(batches(photographs, 9)), lpips, Budget(steps=5), poison)

@@ -4,12 +4,13 @@ import torch
 from torch.nn import functional as F
 
 from microdose_server.codec.encode import Encoder
-from microdose_server.codec.student import SLOPE, STUDENTS, Student
+from microdose_server.codec.micro import SLOPE
 from microdose_server.distil.initial import carry_thumbnail, fit_thumbnail
 from microdose_server.training.data import Pixels
+from tests.students import LIGHT, light
 
 
-@pytest.mark.parametrize("name", sorted(STUDENTS))
+@pytest.mark.parametrize("name", LIGHT)
 def test_a_fresh_student_paints_the_block_means(
     name: str, tiny_encoder: Encoder, photographs: list[Pixels]
 ) -> None:
@@ -18,7 +19,7 @@ def test_a_fresh_student_paints_the_block_means(
     target = torch.tensor(encoded.x_hat).permute(2, 0, 1)[None] / 255.0
     weight, bias = fit_thumbnail(y_hat, target)
     torch.manual_seed(0)
-    student = Student(16, STUDENTS[name])
+    student = light(name)
     carry_thumbnail(student, weight, bias)
     colours = F.conv2d(y_hat, weight[..., None, None], bias)
     for _ in range(2):  # two activations are on the way; they only matter where a colour is below black

@@ -69,34 +69,53 @@ def test_a_cancelled_job_has_not_failed(bus: redis.Redis, enqueue: Enqueue, runn
 def test_a_lost_attempt_is_queued_again(bus: redis.Redis, enqueue: Enqueue) -> None:
     job = enqueue()
     old = begin(bus, job)
-    outcome.lose(bus, job.id, LOST, again=True)
+    outcome.lose(bus, old, LOST, again=True)
     assert states(bus, job) == (JobState.QUEUED, SequenceState.QUEUED)
     with pytest.raises(Fenced):
         outcome.fail(bus, old, LOST)
 
 
+def test_an_attempt_is_lost_once(bus: redis.Redis, enqueue: Enqueue) -> None:
+    """Of many who notice, one acts; and none against the attempt that follows."""
+    job = enqueue()
+    old = begin(bus, job)
+    outcome.lose(bus, old, LOST, again=True)
+    for _ in range(2):
+        with pytest.raises(Fenced):
+            outcome.lose(bus, old, LOST, again=True)
+        begin(bus, job)
+    assert states(bus, job) == (JobState.RUNNING, SequenceState.RUNNING)
+
+
+def test_a_loss_that_is_nobodys_fault_is_not_counted(bus: redis.Redis, enqueue: Enqueue) -> None:
+    job = enqueue()
+    for counted in (True, False):
+        outcome.lose(bus, begin(bus, job), LOST, again=True, counted=counted)
+    assert (Jobs(bus).get(job.id).attempt, Jobs(bus).get(job.id).losses) == (2, 1)
+
+
 def test_the_last_lost_attempt_fails_the_job_as_worker_lost(bus: redis.Redis, enqueue: Enqueue) -> None:
     job = enqueue()
-    begin(bus, job)
-    assert outcome.lose(bus, job.id, LOST, again=False).error == LOST
+    assert outcome.lose(bus, begin(bus, job), LOST, again=False).error == LOST
     assert states(bus, job) == (JobState.FAILED, SequenceState.FAILED)
 
 
 def test_a_cancelled_job_is_not_lost_afterwards(bus: redis.Redis, enqueue: Enqueue) -> None:
     job = enqueue()
-    begin(bus, job)
+    attempt = begin(bus, job)
     outcome.cancel(bus, job.id)
     for again in (True, False):
-        assert outcome.lose(bus, job.id, LOST, again=again).state == JobState.CANCELLED
+        assert outcome.lose(bus, attempt, LOST, again=again).state == JobState.CANCELLED
 
 
 def test_a_failed_sequence_may_be_completed_again(bus: redis.Redis, enqueue: Enqueue) -> None:
     job = enqueue()
-    outcome.fail(bus, begin(bus, job), LOST)
+    attempt = begin(bus, job)
+    outcome.fail(bus, attempt, LOST)
     again = JobQueue(bus).enqueue(job.sequence)
     assert again.id != job.id
     assert states(bus, again) == (JobState.QUEUED, SequenceState.QUEUED)
-    assert outcome.lose(bus, job.id, LOST, again=False).state == JobState.FAILED
+    assert outcome.lose(bus, attempt, LOST, again=False).state == JobState.FAILED
     begin(bus, again)
 
 

@@ -1,38 +1,32 @@
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
 
-from microdose import keys
+from microdose.digest import digest_of
 from microdose.errors import BadUpload, NotFound
 from microdose.ids import new_id
-from microdose.resources import Job, JobState, SequenceCreate, SequenceState
+from microdose.resources import Frame, Job, JobState, Priority, SequenceCreate
 from microdose_server.jobs import outcome
-from microdose_server.jobs.queue import ORPHAN, WORK, JobQueue
+from microdose_server.jobs.queue import WORK, JobQueue
 from microdose_server.jobs.records import Jobs
-from microdose_server.store.fields import to_field
+from microdose_server.settings import Limits
 from microdose_server.store.sequences import Sequences
 
 Enqueue = Callable[[], Job]
 
 
 def waiting(client: redis.Redis) -> list[str]:
-    return JobQueue(client).rq.get_job_ids()
-
-
-def age(client: redis.Redis, job: Job) -> None:
-    """Make a job look as if it had been queued long ago."""
-    long_ago = datetime.now(UTC) - 2 * ORPHAN
-    client.hset(keys.job(job.id), "created", to_field(long_ago.isoformat()))
+    return JobQueue(client).waiting()
 
 
 def test_a_job_waits_in_line_as_json(bus: redis.Redis, enqueue: Enqueue) -> None:
     job = enqueue()
     assert waiting(bus) == [job.id]
-    found = JobQueue(bus).rq.fetch_job(job.id)
+    found = JobQueue(bus).lines[Priority.NORMAL].fetch_job(job.id)
     assert found is not None
-    assert (found.func_name, list(found.args), found.retries_left) == (WORK, [job.id], 2)
+    assert (found.func_name, list(found.args)) == (WORK, [job.id])
+    assert Jobs(bus).work(job.id) == WORK
     assert Sequences(bus).get(job.sequence).job == job.id
 
 
@@ -62,50 +56,23 @@ def test_a_cancelled_job_leaves_the_line(bus: redis.Redis, enqueue: Enqueue) -> 
         JobQueue(bus).cancel(new_id())
 
 
-def test_a_sweep_leaves_healthy_jobs_alone(bus: redis.Redis, enqueue: Enqueue) -> None:
-    job = enqueue()
-    age(bus, job)
-    before = Jobs(bus).get(job.id)
-    JobQueue(bus).sweep()
-    assert Jobs(bus).get(job.id) == before
-    assert waiting(bus) == [job.id]
+def test_urgent_jobs_come_first_and_patient_ones_last(bus: redis.Redis) -> None:
+    jobs = []
+    for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH):
+        sequence = Sequences(bus).create(SequenceCreate()).id
+        frame = Frame(n=0, digest=digest_of(b""), size=0, width=16, height=16)
+        Sequences(bus).put_frame(sequence, frame, Limits())
+        jobs.append(JobQueue(bus).enqueue(sequence, priority))
+    assert waiting(bus) == [job.id for job in reversed(jobs)]
+    assert [job.priority for job in jobs] == [Priority.LOW, Priority.NORMAL, Priority.HIGH]
+    JobQueue(bus).cancel(jobs[2].id)
+    assert waiting(bus) == [jobs[1].id, jobs[0].id]
 
 
-def test_a_sweep_hands_over_what_never_reached_rq(bus: redis.Redis, enqueue: Enqueue) -> None:
-    job = enqueue()
-    forget(bus, job)
-    JobQueue(bus).sweep()
-    assert waiting(bus) == []  # whoever made it may be about to hand it over
-    age(bus, job)
-    JobQueue(bus).sweep()
-    assert waiting(bus) == [job.id]
-
-
-def test_a_sweep_ends_what_rq_gave_up(bus: redis.Redis, enqueue: Enqueue) -> None:
-    job = enqueue()
-    outcome.begin(bus, job)
-    forget(bus, job)
-    JobQueue(bus).sweep()
-    ended = Jobs(bus).get(job.id)
-    assert ended.state == JobState.FAILED
-    assert ended.error is not None
-    assert ended.error.slug == "job-worker-lost"
-    assert Sequences(bus).get(job.sequence).state == SequenceState.FAILED
-
-
-def test_a_sweep_finishes_what_was_cut_off(bus: redis.Redis, enqueue: Enqueue) -> None:
-    job = enqueue()
-    Sequences(bus).take_over(job.sequence, job.id, SequenceState.CANCELLED)
-    JobQueue(bus).sweep()
-    assert Jobs(bus).get(job.id).state == JobState.CANCELLED
-
-
-def test_an_orphan_is_older_than_any_request() -> None:
-    assert timedelta(seconds=30) < ORPHAN
-
-
-def forget(client: redis.Redis, job: Job) -> None:
-    """As if rq had never heard of the job."""
-    found = JobQueue(client).rq.fetch_job(job.id)
-    assert found is not None
-    found.delete()
+def test_what_is_running_is_counted(bus: redis.Redis, enqueue: Enqueue) -> None:
+    outcome.begin(bus, enqueue())
+    done = enqueue()
+    outcome.begin(bus, done)
+    outcome.cancel(bus, done.id)
+    enqueue()
+    assert JobQueue(bus).running() == 1

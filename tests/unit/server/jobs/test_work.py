@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import redis
 
+from microdose import keys
 from microdose.decoder import Decoder
 from microdose.digest import digest_of
 from microdose.errors import Fenced, NotFound
-from microdose.ids import new_id
 from microdose.manifest import parse_manifest
 from microdose.resources import DoseChoice, Frame, SequenceCreate, SequenceState
 from microdose_client.bus import Bus
@@ -17,10 +17,11 @@ from microdose_server.jobs.attempt import Assignment
 from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
-from microdose_server.jobs.work import patiently, process
+from microdose_server.jobs.work import encoder_for, process
 from microdose_server.settings import Settings
 from microdose_server.store.blobs import originals, public_blobs
 from microdose_server.store.bus import read_manifest
+from microdose_server.store.fields import to_field
 from microdose_server.store.sequences import Sequences
 from tests.photos import encode, photo
 from tests.streams import job_events
@@ -47,6 +48,13 @@ def give(bus: redis.Redis, tmp_path: Path) -> Give:
         return Assignment(bus, settings, attempt, Reporter(Jobs(bus), job, attempt.token, every_s=0))
 
     return make
+
+
+def test_a_profile_that_the_worker_has_no_base_for_fails_its_job(bus: redis.Redis, give: Give) -> None:
+    given = give()
+    bus.hset(keys.sequence(given.attempt.sequence), "profile", to_field("huge"))
+    with pytest.raises(NotFound, match=r"no base of a student 'huge' \(there: .*standard"):
+        encoder_for(given)
 
 
 def test_a_job_turns_pictures_into_what_viewers_decode(bus: redis.Redis, give: Give, tmp_path: Path) -> None:
@@ -102,22 +110,3 @@ def test_a_missing_original_is_named(bus: redis.Redis, give: Give, tmp_path: Pat
     originals(tmp_path).path(frame.digest).unlink()
     with pytest.raises(NotFound, match=frame.digest):
         process(given, TinyEncoder())
-
-
-def test_a_redis_that_comes_back_in_time_is_waited_for() -> None:
-    answers: list[type[Exception] | None] = [redis.ConnectionError, None]
-
-    def flaky() -> str:
-        if error := answers.pop(0):
-            raise error("away")
-        return new_id()
-
-    assert patiently(flaky)
-
-
-def test_a_redis_that_stays_away_is_given_up() -> None:
-    def away() -> None:
-        raise redis.TimeoutError("too slow")
-
-    with pytest.raises(redis.TimeoutError):
-        patiently(away, seconds=0)

@@ -1,9 +1,10 @@
 import socket
 
 import pytest
+import redis
 
 from microdose.errors import Unavailable
-from microdose_server.store.redis import address, connect, ping, redacted
+from microdose_server.store.redis import address, connect, patiently, ping, redacted
 
 
 def test_a_blocking_read_longer_than_the_default_timeout_returns_empty(redis_url: str) -> None:
@@ -40,3 +41,22 @@ def test_addresses_do_not_show_passwords() -> None:
         assert address(client) == "localhost:6400"
     assert redacted("redis://:pw@localhost:6400/3") == "redis://localhost:6400/3"
     assert redacted("unix:///run/x.sock") == "unix:///run/x.sock"
+
+
+def test_a_redis_that_comes_back_in_time_is_waited_for() -> None:
+    answers: list[type[Exception] | None] = [redis.ConnectionError, None]
+
+    def flaky() -> bool:
+        if error := answers.pop(0):
+            raise error("away")
+        return True
+
+    assert patiently(flaky)
+
+
+def test_a_redis_that_stays_away_is_given_up() -> None:
+    def away() -> None:
+        raise redis.TimeoutError("too slow")
+
+    with pytest.raises(redis.TimeoutError):
+        patiently(away, seconds=0)

@@ -46,6 +46,7 @@ def test_failures_are_one_clear_line(
     for arguments, message in (
         ((photo_folder, tmp_path, "--preset", "tiny", "--resume"), "no checkpoint at"),
         ((photo_folder, trained, "--preset", "small", "--resume"), "resume it with --preset tiny"),
+        ((photo_folder, trained, "--preset", "tiny"), "go on with --resume"),
         ((tmp_path / "nowhere", tmp_path, "--preset", "tiny"), "holds no picture"),
     ):
         assert train(*arguments, "--steps", "1") == 1
