@@ -75,5 +75,9 @@ class Decoder:
 
 def to_pixels(x_hat: Floats) -> NDArray[np.uint8]:
     """float32[3,H,W], nominally 0..1, to uint8[H,W,3], rounded half to even."""
-    scaled = np.rint(np.clip(x_hat, 0.0, 1.0) * np.float32(255.0)).astype(np.uint8)
-    return np.ascontiguousarray(scaled.transpose(1, 2, 0))
+    pixels = np.empty((*x_hat.shape[1:], 3), np.uint8)
+    for colour, plane in enumerate(x_hat):  # in place, plane by plane: a third of the memory traffic
+        scaled = plane * np.float32(255.0)
+        np.rint(scaled, out=scaled)
+        pixels[..., colour] = np.clip(scaled, 0.0, 255.0, out=scaled)
+    return pixels

@@ -68,11 +68,11 @@ def decode(payload: bytes, index: Index, tables: TableSet) -> NDArray[np.int32]:
     far, at = read_varints(payload, at, n_escapes)
     prepared = _prepare(tables)
     slots = _decode_slots(payload[at:], counts, prepared)
-    tables_of = index[order]
-    escaped = np.flatnonzero(slots == prepared.escapes[tables_of])
+    # The tables come in order: to repeat what is known of each is cheaper than to look it up per symbol.
+    escaped = np.flatnonzero(slots == np.repeat(prepared.escapes, counts))
     if len(escaped) != n_escapes:
         raise CorruptStream(f"{len(escaped)} symbols escape their table, {n_escapes} values are given")
-    slots += prepared.offsets[tables_of]
+    slots += np.repeat(prepared.offsets, counts)
     slots[escaped] = unzigzag(far)
     symbols = np.empty_like(slots)
     symbols[order] = slots
