@@ -1,11 +1,13 @@
 """How long a picture takes to decode: the teacher, every student, and HiFiC itself, on the same engine.
 
-    segment --entropy--> symbols --hyper--> y_hat --synthesis--> pixels
+    segment --entropy--> symbols --hyper--> y_hat --head, MicroRN or tower, tail--> pixels
                the same for teacher and students     each its own network
 
-Speed depends on a network's shape, not on its training: presets that do not ship, HiFiC among them, have
-random weights. On torch, and of HiFiC, only the synthesis is timed: HiFiC's entropy decoding and its
-hyper-synthesis would come on top, so its `time_ratio` errs on its side. `figures` are those at the most
+Speed depends on a network's shape, not on its training: what does not ship, HiFiC among it, has random
+weights. A decoder's whole time is that of the viewer's own decoder; head, MicroRN and tail are then timed as
+graphs of their own, cut from the whole. On torch only the synthesis is timed, and so it is of HiFiC and of
+`hific-paper`, the paper's own student of it, and in parts alone, at the first size: HiFiC's entropy decoding
+and hyper-synthesis would come on top, so `time_ratio_hific` errs on its side. `figures` are those at the most
 threads, on onnxruntime unless their name ends in torch.
 """
 
@@ -19,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import nn
 
 from microdose.base import LoadedBase
@@ -35,16 +36,28 @@ from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.shipped import load_teacher
 from microdose_server.codec.student import STUDENTS, Student, build_student, student_from_onnx
 from microdose_server.codec.teacher import Generator
-from microdose_server.evaluate.engines import graph_painter, torch_painter
+from microdose_server.evaluate.engines import torch_painter
 from microdose_server.evaluate.machine import machine
-from microdose_server.evaluate.metrics import Pixels
-from microdose_server.evaluate.timing import Decode, Stages, best, synthesis, take_turns, whole
-from microdose_server.intake.picture import read_picture
+from microdose_server.evaluate.parts import Parts, chain, cut
+from microdose_server.evaluate.scene import Scene, scene
+from microdose_server.evaluate.timing import (
+    Decode,
+    Stages,
+    best,
+    in_parts,
+    synthesis,
+    take_turns,
+    whole,
+    with_parts,
+)
 
-TEACHER, HIFIC = "teacher", "hific"
+TEACHER, HIFIC, HIFIC_PAPER = "teacher", "hific", "hific-paper"
 ONNXRUNTIME, TORCH = "onnxruntime", "torch"
 SIZES = ((768, 512), (1920, 1080))
 SHORT = {"1920x1080": "1080p"}
+CLAIMS = {"params_ratio": 20.0, "time_ratio": 2.0}
+"""What Helminger et al. (2021) say of their student against HiFiC's decoder: a 20th of the parameters, half
+the time."""
 
 
 @dataclass(frozen=True)
@@ -65,48 +78,40 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
-    """A coded picture of width x height pixels: its segment and y_hat [C, h, w]."""
-
-    width: int
-    height: int
-    segment: bytes
-    y_hat: Floats
-
-    @property
-    def size(self) -> str:
-        """As people write it."""
-        return f"{self.width}x{self.height}"
-
-
-@dataclass(frozen=True, eq=False)
 class Field:
-    """What is timed: generators and students by name, and which of the students ships with the base."""
+    """What is timed, by name: the teacher and its students, and what belongs to HiFiC, if wanted."""
 
     base: LoadedBase
-    generators: Mapping[str, Generator]
-    students: Mapping[str, Student]
+    networks: Mapping[str, Generator | Student]
+    foreign: Mapping[str, Generator | Student]
     shipped: str
 
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        """All of them."""
-        return {**self.generators, **self.students}
+    def all(self) -> dict[str, Generator | Student]:
+        """All networks."""
+        return {**self.networks, **self.foreign}
 
-    def graphs(self) -> dict[str, bytes]:
-        """All of them as ONNX. HiFiC's takes 0.6 GB, and five times that while it is made."""
-        generators = {name: generator_to_onnx(network) for name, network in self.generators.items()}
-        return generators | {name: student_to_onnx(network) for name, network in self.students.items()}
+    def students(self) -> list[str]:
+        """The teacher's students."""
+        return [name for name, network in self.networks.items() if isinstance(network, Student)]
 
 
 def line_up(bases: Mapping[str, LoadedBase], teacher: Generator, hific: bool) -> Field:
     """The teacher, the students that ship with it, the other presets of students, and HiFiC if wanted."""
     shipped = STANDARD if STANDARD in bases else min(bases)
+    networks: dict[str, Generator | Student] = {TEACHER: teacher}
+    networks |= {name: student_from_onnx(base.student) for name, base in bases.items()}
     others = sorted(STUDENTS.keys() - bases.keys() - {"tiny"})
-    students = {name: student_from_onnx(base.student) for name, base in bases.items()}
-    students |= {name: build_student(STUDENTS[name], teacher) for name in others}
-    generators = {TEACHER: teacher} | ({HIFIC: Generator(PRESETS[HIFIC])} if hific else {})
-    return Field(bases[shipped], generators, students, shipped)
+    networks |= {name: build_student(STUDENTS[name], teacher) for name in others}
+    foreign: dict[str, Generator | Student] = {}
+    if hific:
+        foreign[HIFIC] = generator = Generator(PRESETS[HIFIC])
+        foreign[HIFIC_PAPER] = build_student(STUDENTS["paper"], generator)
+    return Field(bases[shipped], networks, foreign, shipped)
+
+
+def to_onnx(network: Generator | Student) -> bytes:
+    """A network as a graph. HiFiC's takes 0.6 GB, and five times that while it is made."""
+    return student_to_onnx(network) if isinstance(network, Student) else generator_to_onnx(network)
 
 
 def size(text: str) -> tuple[int, int]:
@@ -115,73 +120,78 @@ def size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def pink(width: int, height: int) -> Pixels:
-    """Grey noise with the spectrum of photographs, 1/f."""
-    noise = np.fft.rfft2(np.random.default_rng(0).normal(size=(height, width)))
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
-    shaped = np.fft.irfft2(noise / np.maximum(frequency, 1 / width), (height, width))
-    grey = np.clip(128 + 50 * (shaped - shaped.mean()) / shaped.std(), 0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
-
-
-def scene(encoder: Encoder, file: Path | None, width: int, height: int) -> Scene:
-    """The file's picture, scaled and cropped to the size, or an artificial one, coded."""
-    pixels = pink(width, height)
-    if file:
-        image = Image.fromarray(read_picture(file.read_bytes()).pixels)
-        pixels = np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS))
-    encoded = encoder.encode(pixels)
-    return Scene(width, height, encoded.segment, encoded.y_hat)
-
-
 def latents(name: str, shown: Scene) -> Floats:
-    """What a network paints from; HiFiC, which has another number of channels, from noise."""
-    if name != HIFIC:
+    """What a network paints from; HiFiC's, which have another number of channels, from noise."""
+    if name not in (HIFIC, HIFIC_PAPER):
         return shown.y_hat
     shape = PRESETS[HIFIC].latent_channels, latent_side(shown.height), latent_side(shown.width)
     return np.random.default_rng(0).normal(0, 2, shape).astype(np.float32)
 
 
-def on_onnxruntime(
-    field: Field, graphs: Mapping[str, bytes], shown: Scene, threads: int
-) -> dict[str, Decode]:
-    """Everything in the viewer's own decoder, but HiFiC, which has no base."""
-    decoders = {
-        name: whole(Decoder(replace(field.base, student=graph), threads=threads), shown.segment)
-        for name, graph in graphs.items()
-        if name != HIFIC
-    }
-    if HIFIC in graphs:
-        decoders[HIFIC] = synthesis(graph_painter(graphs[HIFIC], threads), latents(HIFIC, shown))
-    return decoders
+@dataclass(frozen=True, eq=False)
+class Graphs:
+    """Networks as ONNX: whole, where a base can hold them, and cut; only cut, of what is HiFiC's."""
+
+    whole: Mapping[str, bytes]
+    own: Mapping[str, Parts]
+    foreign: Mapping[str, Parts]
+
+    @classmethod
+    def of(cls, field: Field) -> "Graphs":
+        """All networks of a field."""
+        graphs = {name: to_onnx(network) for name, network in field.networks.items()}
+        own = {name: cut(graph) for name, graph in graphs.items()}
+        return cls(graphs, own, {name: cut(to_onnx(network)) for name, network in field.foreign.items()})
+
+    def on_onnxruntime(self, base: LoadedBase, shown: Scene, threads: int, first: bool) -> dict[str, Decode]:
+        """What of a base can be is timed in the viewer's own decoder, then in parts; the rest in parts."""
+        decoders = {}
+        for name, graph in self.whole.items():
+            decoder = Decoder(replace(base, student=graph), threads=threads)
+            parts = chain(self.own[name], threads)
+            decoders[name] = with_parts(whole(decoder, shown.segment), parts, shown.y_hat)
+        for name, cuts in self.foreign.items() if first else ():
+            decoders[name] = in_parts(chain(cuts, threads), latents(name, shown))
+        return decoders
 
 
-def on_torch(field: Field, shown: Scene, threads: int, device: str) -> dict[str, Decode]:
+def on_torch(networks: Mapping[str, nn.Module], shown: Scene, threads: int, device: str) -> dict[str, Decode]:
     """Every network's synthesis."""
     torch.set_num_threads(threads)
     return {
         name: synthesis(torch_painter(network, device=device), latents(name, shown))
-        for name, network in field.networks.items()
+        for name, network in networks.items()
     }
 
 
 def count(field: Field) -> dict[str, int]:
-    """Weights of every network; hyper-synthesis is counted for none."""
-    return {name: sum(each.numel() for each in net.parameters()) for name, net in field.networks.items()}
+    """Weights of every network, and of HiFiC's even if it is not timed; hyper-synthesis is in none."""
+    with torch.device("meta"):
+        hific: Generator | Student = Generator(PRESETS[HIFIC])
+    networks = {HIFIC: hific, **field.all()}
+    return {name: sum(each.numel() for each in net.parameters()) for name, net in networks.items()}
 
 
-def time_scene(
-    field: Field, graphs: Mapping[str, bytes], shown: Scene, threads: int, args: argparse.Namespace
-) -> list[Row]:
-    """Every decoder on every engine at one size and thread count."""
-    timed = {ONNXRUNTIME: take_turns(on_onnxruntime(field, graphs, shown, threads), args.rounds)}
-    if args.torch:
-        timed[TORCH] = take_turns(on_torch(field, shown, threads, args.torch), args.rounds)
-    return [
-        Row(name, engine, threads, shown.size, best(decodes), len(decodes))
-        for engine, found in timed.items()
-        for name, decodes in found.items()
-    ]
+def time_all(field: Field, scenes: Sequence[Scene], args: argparse.Namespace, progress: Report) -> list[Row]:
+    """Every decoder on every engine, at every size and thread count."""
+    graphs, rows = Graphs.of(field), []
+    settings = [(shown, threads) for shown in scenes for threads in args.threads]
+    for n, (shown, threads) in enumerate(settings):
+        progress(Step("timing", n, len(settings), f"{shown.size}, {threads} threads"))
+        first = shown is scenes[0]
+        decoders = graphs.on_onnxruntime(field.base, shown, threads, first)
+        timed = {ONNXRUNTIME: take_turns(decoders, args.rounds)}
+        del decoders
+        if args.torch:
+            networks = field.all() if first else field.networks
+            timed[TORCH] = take_turns(on_torch(networks, shown, threads, args.torch), args.rounds)
+        rows += [
+            Row(name, engine, threads, shown.size, best(decodes), len(decodes))
+            for engine, found in timed.items()
+            for name, decodes in found.items()
+        ]
+    progress(Step("timing", len(settings), len(settings)))
+    return rows
 
 
 def figures(rows: Sequence[Row], field: Field, symbols: int) -> dict[str, Any]:
@@ -189,32 +199,35 @@ def figures(rows: Sequence[Row], field: Field, symbols: int) -> dict[str, Any]:
     threads, parameters = max(row.threads for row in rows), count(field)
     at = {(row.engine, row.size, row.decoder): row.stages for row in rows if row.threads == threads}
     found: dict[str, Any] = {"threads": threads, "student": field.shipped, "fps": {}}
-    for name in field.generators:
+    for name in (TEACHER, HIFIC):
         found[f"params_ratio_{name}"] = parameters[name] / parameters[field.shipped]
     for engine, size, name in at:
         student, own = at[engine, size, field.shipped], at[engine, size, name]
         ending = SHORT.get(size, size) + (f"_{TORCH}" if engine == TORCH else "")
-        if name in field.generators:
+        if name in (TEACHER, HIFIC):
             found[f"synthesis_ratio_{name}_{ending}"] = own.synthesis_ms / student.synthesis_ms
-        if engine == ONNXRUNTIME and name in field.generators:
+        if engine == ONNXRUNTIME and name in (TEACHER, HIFIC):
             found[f"time_ratio_{name}_{ending}"] = own.total_ms / student.total_ms
-        if engine == ONNXRUNTIME and name in field.students:
+        if engine == ONNXRUNTIME and name in field.students():
             found["fps"][f"{name}_{ending}"] = 1e3 / own.total_ms
+    if HIFIC_PAPER in field.foreign:
+        hific, paper = (at[ONNXRUNTIME, rows[0].size, name] for name in (HIFIC, HIFIC_PAPER))
+        ratios = parameters[HIFIC] / parameters[HIFIC_PAPER], hific.synthesis_ms / paper.synthesis_ms
+        measured = dict(zip(CLAIMS, ratios, strict=True))
+        found["paper"] = {name: {"claimed": CLAIMS[name], "measured": measured[name]} for name in CLAIMS}
     entropy_ms = at[ONNXRUNTIME, rows[0].size, field.shipped].entropy_ms
     return found | {"entropy_msym_s": symbols / entropy_ms / 1e3 if entropy_ms else None}
 
 
 def table(found: Mapping[str, Any]) -> str:
     """All rows, for people; a dash for a stage that was not run."""
-    lines = ["decoder    engine       threads  size        entropy    hyper  synthesis      total, ms   runs"]
+    stages = ("entropy_ms", "hyper_ms", "synthesis_ms", "head_ms", "micro_ms", "tail_ms", "total_ms")
+    titles = "".join(f"{stage.removesuffix('_ms'):>10}" for stage in stages)
+    lines = [f"decoder     engine      threads  size      {titles}, ms   runs"]
     for row in found["rows"]:
-        entropy, hyper = (
-            "-" if row[stage] is None else f"{row[stage]:.1f}" for stage in ("entropy_ms", "hyper_ms")
-        )
-        lines.append(
-            f"{row['decoder']:11}{row['engine']:13}{row['threads']:7}  {row['size']:10}{entropy:>9}{hyper:>9}"
-            f"{row['synthesis_ms']:11.1f}{row['total_ms']:15.1f}{row['runs']:7}"
-        )
+        times = "".join("         -" if row[stage] is None else f"{row[stage]:10.1f}" for stage in stages)
+        setting = f"{row['decoder']:12}{row['engine']:12}{row['threads']:7}  {row['size']:10}"
+        lines.append(f"{setting}{times}{row['runs']:11}")
     lines += [f"{name}: {value}" for name, value in found["figures"].items()]
     return "\n".join(lines)
 
@@ -223,8 +236,9 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(
         description="Time the teacher, the students and HiFiC's shape as decoders on the same engine.",
-        epilog="example: benchmarks/decode.py --picture kodim23.png --hific --torch cpu --json > decode.json",
+        epilog="example: benchmarks/decode.py --picture kodim23.png --hific --json > decode.json",
     )
+    gpu = "cuda" if torch.cuda.is_available() else None
     found.add_argument("--picture", type=Path, metavar="FILE", help="what to decode (default: 1/f noise)")
     found.add_argument(
         "--sizes", nargs="+", type=size, default=SIZES, metavar="WxH", help="default: 768x512 1920x1080"
@@ -234,7 +248,9 @@ def parser() -> argparse.ArgumentParser:
         "--rounds", type=int, default=5, metavar="N", help="turns of each decoder (default: 5)"
     )
     found.add_argument("--hific", action="store_true", help="HiFiC's generator too: 5 GB of memory, minutes")
-    found.add_argument("--torch", metavar="DEVICE", help="the synthesis on torch too, on cpu or cuda")
+    found.add_argument(
+        "--torch", metavar="DEVICE", default=gpu, help="the synthesis on torch too (cuda where there is one)"
+    )
     found.add_argument("--weights", type=Path, metavar="FOLDER", help="another teacher than the shipped one")
     found.add_argument("--json", action="store_true", help="print everything as JSON")
     return found
@@ -245,12 +261,8 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     teacher, bases = load_teacher(folder=args.weights), load_bases(args.weights)
     field = line_up(bases, teacher.g_s, args.hific)
     encoder = Encoder(teacher=teacher, base=field.base)
-    scenes, graphs, rows = [scene(encoder, args.picture, *each) for each in args.sizes], field.graphs(), []
-    settings = [(shown, threads) for shown in scenes for threads in args.threads]
-    for n, (shown, threads) in enumerate(settings):
-        progress(Step("timing", n, len(settings), f"{shown.size}, {threads} threads"))
-        rows += time_scene(field, graphs, shown, threads, args)
-    progress(Step("timing", len(settings), len(settings)))
+    scenes = [scene(encoder, args.picture, *each) for each in args.sizes]
+    rows = time_all(field, scenes, args, progress)
     return {
         "figures": figures(rows, field, scenes[0].y_hat.size),
         "parameters": count(field),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from microdose.decoder import Decoder, to_pixels
 from microdose.latents import Floats
 from microdose_server.evaluate.engines import Paint
+from microdose_server.evaluate.parts import PartTimes
 
 IN_A_ROW = 3
 PATIENCE_S = 30.0
@@ -18,19 +19,26 @@ PATIENCE_S = 30.0
 
 
 class Stages(NamedTuple):
-    """Milliseconds of a decode; None for a stage that was not run."""
+    """Milliseconds of a decode; None for a stage that was not run.
+
+    Synthesis is everything from y_hat to 8-bit pixels. Its parts are timed in a decode of their own.
+    """
 
     entropy_ms: float | None
     hyper_ms: float | None
     synthesis_ms: float
+    head_ms: float | None = None
+    micro_ms: float | None = None
+    tail_ms: float | None = None
 
     @property
     def total_ms(self) -> float:
         """All stages that were run."""
-        return sum(stage for stage in self if stage is not None)
+        return sum(stage for stage in self[:3] if stage is not None)
 
 
 Decode = Callable[[], Stages]
+Chain = Callable[[Floats], tuple[Floats, PartTimes]]
 
 
 def whole(decoder: Decoder, segment: bytes) -> Decode:
@@ -54,6 +62,27 @@ def synthesis(paint: Paint, y_hat: Floats) -> Decode:
     return decode
 
 
+def with_parts(decode: Decode, paint: Chain, y_hat: Floats) -> Decode:
+    """A decode, and then its synthesis once more in parts."""
+
+    def both() -> Stages:
+        return Stages(*decode()[:3], *paint(y_hat)[1])
+
+    return both
+
+
+def in_parts(paint: Chain, y_hat: Floats) -> Decode:
+    """From y_hat to pixels, in parts alone."""
+
+    def decode() -> Stages:
+        begin = perf_counter()
+        x_hat, times = paint(y_hat)
+        to_pixels(x_hat)
+        return Stages(None, None, 1e3 * (perf_counter() - begin), *times)
+
+    return decode
+
+
 def take_turns(decoders: Mapping[str, Decode], rounds: int) -> dict[str, list[Stages]]:
     """Every decode of every decoder: `rounds` turns each, fewer where patience ends."""
     found: dict[str, list[Stages]] = {name: [] for name in decoders}
@@ -68,8 +97,8 @@ def take_turns(decoders: Mapping[str, Decode], rounds: int) -> dict[str, list[St
 
 def best(decodes: Sequence[Stages]) -> Stages:
     """The least time of every stage."""
-    entropy, hyper, painting = zip(*decodes, strict=True)
-    return Stages(_least(entropy), _least(hyper), min(painting))
+    entropy, hyper, painting, *parts = zip(*decodes, strict=True)
+    return Stages(_least(entropy), _least(hyper), min(painting), *map(_least, parts))
 
 
 def _least(times: Sequence[float | None]) -> float | None:

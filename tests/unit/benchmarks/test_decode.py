@@ -1,24 +1,30 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.decode import (
     HIFIC,
+    HIFIC_PAPER,
     ONNXRUNTIME,
     TEACHER,
+    Graphs,
     Row,
-    Scene,
     figures,
     latents,
     line_up,
     main,
     parser,
-    pink,
 )
 from microdose_server.codec.folder import load_bases
+from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.shipped import load_teacher
+from microdose_server.codec.student import STUDENTS, build_student
+from microdose_server.codec.teacher import Generator
+from microdose_server.evaluate.scene import Scene
 from microdose_server.evaluate.timing import Stages
 
 SCENE = Scene(80, 48, b"", np.zeros((16, 3, 5), np.float32))
@@ -44,20 +50,29 @@ def test_ratios_are_of_one_engine_at_the_most_threads(weights: Path) -> None:
 
 def test_hific_paints_from_its_own_channels() -> None:
     assert latents(TEACHER, SCENE) is SCENE.y_hat
-    assert latents(HIFIC, SCENE).shape == (220, 3, 5)
+    assert latents(HIFIC, SCENE).shape == latents(HIFIC_PAPER, SCENE).shape == (220, 3, 5)
 
 
 def test_the_other_students_take_part(weights: Path) -> None:
     field = line_up(load_bases(weights), load_teacher(folder=weights).g_s, hific=False)
     assert field.shipped == "standard"
-    assert field.students.keys() == {"live", "standard", "fine", "paper"}
-    assert field.graphs().keys() == field.networks.keys()
+    assert set(field.students()) == {"live", "standard", "fine", "paper"}
+    assert Graphs.of(field).whole.keys() == field.all().keys()
 
 
-def test_noise_has_more_of_the_low_frequencies() -> None:
-    grey = pink(64, 48)[..., 0].astype(float)
-    assert grey.std() > 30
-    assert np.abs(np.diff(grey, axis=1)).mean() < grey.std()
+def test_the_papers_student_of_hific_is_held_to_the_papers_claims(weights: Path) -> None:
+    field = line_up(load_bases(weights), load_teacher(folder=weights).g_s, hific=False)
+    with torch.device("meta"):
+        hific = Generator(PRESETS[HIFIC])
+    paper = build_student(STUDENTS["paper"], hific)
+    field = replace(field, foreign={HIFIC: hific, HIFIC_PAPER: paper})
+    alone = [Row(HIFIC, ONNXRUNTIME, 2, "768x512", Stages(None, None, 100.0), 2)]
+    alone.append(Row(HIFIC_PAPER, ONNXRUNTIME, 2, "768x512", Stages(None, None, 25.0), 2))
+    rows = [Row("standard", ONNXRUNTIME, 2, "768x512", Stages(1.0, 1.0, 2.0), 2), *alone]
+    found = figures(rows, field, symbols=1000)
+    assert found["time_ratio_hific_768x512"] == 25.0
+    assert found["paper"]["time_ratio"] == {"claimed": 2.0, "measured": 4.0}
+    assert found["paper"]["params_ratio"]["measured"] == pytest.approx(20.1, abs=0.1)
 
 
 @pytest.mark.parametrize("engine", [[], ["--torch", "cpu"]])
@@ -69,6 +84,8 @@ def test_everything_is_timed(
     found = json.loads(capsys.readouterr().out)
     assert {row["decoder"] for row in found["rows"]} >= {TEACHER, "live", "standard"}
     assert found["figures"]["time_ratio_teacher_64x48"] > 0
+    assert found["figures"]["params_ratio_hific"] > 1000
+    assert all(row["micro_ms"] > 0 for row in found["rows"] if row["engine"] == ONNXRUNTIME)
     assert ("synthesis_ratio_teacher_64x48_torch" in found["figures"]) == bool(engine)
     assert found["picture"] == "0.png"
     assert found["machine"]["onnxruntime"]

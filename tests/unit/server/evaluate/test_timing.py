@@ -2,19 +2,46 @@ import numpy as np
 import pytest
 
 from microdose.decoder import Decoder
+from microdose.latents import Floats
 from microdose_server.evaluate import timing
-from microdose_server.evaluate.timing import IN_A_ROW, Decode, Stages, best, synthesis, take_turns, whole
+from microdose_server.evaluate.parts import PartTimes
+from microdose_server.evaluate.timing import (
+    IN_A_ROW,
+    Decode,
+    Stages,
+    best,
+    in_parts,
+    synthesis,
+    take_turns,
+    whole,
+    with_parts,
+)
 from tests.tiny_base import tiny_base, tiny_segment
 
 
 def test_the_least_of_every_stage() -> None:
     assert best([Stages(1.0, 5.0, 9.0), Stages(2.0, 4.0, 8.0)]) == Stages(1.0, 4.0, 8.0)
+    parted = [Stages(1.0, 5.0, 9.0, 3.0, 1.0, 5.0), Stages(2.0, 4.0, 8.0, 2.0, 2.0, 4.0)]
+    assert best(parted) == Stages(1.0, 4.0, 8.0, 2.0, 1.0, 4.0)
     assert best([Stages(None, None, 9.0), Stages(None, None, 8.0)]) == Stages(None, None, 8.0)
 
 
 def test_a_stage_that_was_not_run_takes_no_time() -> None:
     assert Stages(1.0, 2.0, 4.0).total_ms == 7.0
     assert Stages(None, None, 4.0).total_ms == 4.0
+
+
+def test_parts_are_a_part_of_the_synthesis() -> None:
+    assert Stages(1.0, 2.0, 4.0, 0.5, 1.5, 2.0).total_ms == 7.0
+    y_hat = np.zeros((8, 1, 1), np.float32)
+
+    def paint(y_hat: Floats) -> tuple[Floats, PartTimes]:
+        return np.zeros((3, 16, 16), np.float32), PartTimes(0.5, 1.5, 2.0)
+
+    assert with_parts(lambda: Stages(1.0, 2.0, 4.0), paint, y_hat)() == (1.0, 2.0, 4.0, 0.5, 1.5, 2.0)
+    alone = in_parts(paint, y_hat)()
+    assert (alone.entropy_ms, alone.hyper_ms, alone[3:]) == (None, None, (0.5, 1.5, 2.0))
+    assert alone.synthesis_ms > 0.0
 
 
 def test_turns_are_taken_a_few_in_a_row() -> None:
@@ -41,7 +68,7 @@ def test_a_slow_decoder_runs_twice_all_the_same(monkeypatch: pytest.MonkeyPatch)
 def test_real_decodes_are_timed() -> None:
     base = tiny_base()
     stages = whole(Decoder(base, threads=1), tiny_segment(base))()
-    assert None not in stages
+    assert None not in stages[:3]
     assert stages.total_ms > 0
     painted = synthesis(lambda y_hat: np.zeros((3, 16, 16), np.float32), np.zeros((8, 1, 1), np.float32))()
     assert painted[:2] == (None, None)
