@@ -42,6 +42,7 @@ from microdose_client.api import Api
 from microdose_client.http import Http
 from microdose_client.progress import Step, reporter
 from microdose_client.push import put_all
+from microdose_client.threads import Loop
 from microdose_server.evaluate.machine import machine
 from microdose_server.jobs.records import Jobs
 from microdose_server.store.apikeys import ApiKeys, Scope
@@ -149,6 +150,7 @@ class Publisher(threading.Thread):
         super().__init__(daemon=True)
         self.uploading = False
         self.stopping = threading.Event()
+        self._run = Loop().run
         self._api = Api(Http(plant.url, key=key, retry=PATIENT))
         self._client = Client(plant.url, key=key, retry=PATIENT, cache_dir=cache)
         self._bus = connect(socket_url(plant.folder))
@@ -159,7 +161,7 @@ class Publisher(threading.Thread):
         """Publish."""
         while not self.stopping.is_set():
             dose = DoseChoice.FULL if self._tally.sequences % 3 == 0 else DoseChoice.NONE
-            sequence = persist(partial(self._api.create, SequenceCreate(dose=dose))).id
+            sequence = persist(partial(self._run, self._api.create, SequenceCreate(dose=dose))).id
             self._tally.sequences += 1
             try:
                 self._publish(sequence)
@@ -168,11 +170,11 @@ class Publisher(threading.Thread):
 
     def _publish(self, sequence: str) -> None:
         self.uploading = True
-        persist(lambda: put_all(self._api, sequence, self._files))
+        persist(lambda: put_all(self._run, self._api, sequence, self._files))
         self.uploading = False
-        job = persist(lambda: self._api.complete(sequence, SequenceComplete()))
+        job = persist(lambda: self._run(self._api.complete, sequence, SequenceComplete()))
         deadline = time.monotonic() + STUCK_S
-        while not (job := persist(lambda: self._api.job(job.id, wait=2))).state.final:
+        while not (job := persist(lambda: self._run(self._api.job, job.id, wait=2))).state.final:
             if time.monotonic() > deadline:
                 self._tally.note("stuck", 1, f"job {job.id} is {job.state} in {job.phase}")
                 return

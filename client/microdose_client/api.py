@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from microdose.base import Descriptor
+from microdose.digest import digest_of, repr_digest
 from microdose.errors import NotFound
 from microdose.ids import is_id
 from microdose.resources import BaseInfo, Frame, Job, Page, Sequence, SequenceComplete, SequenceCreate
@@ -63,7 +64,10 @@ class Api:
 
     async def put_frame(self, sequence: str, n: int, data: bytes, name: str | None = None) -> Frame:
         """Put the bytes of a picture file in place `n` (from 0); the same again changes nothing."""
-        headers = {"Content-Type": "application/octet-stream"}
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Repr-Digest": repr_digest(digest_of(data)),
+        }
         if name:
             headers["X-Microdose-Name"] = quote(name, safe="", errors="replace")
         path = f"{_sequence(sequence)}/frames/{n}"

@@ -23,6 +23,8 @@ from microdose_client.patience import RETRY, TIMEOUTS, Retry, Timeouts, retry_af
 from microdose_client.threads import in_thread
 
 Transport = httpx.BaseTransport | httpx.AsyncBaseTransport
+FULL = 507
+"""Insufficient Storage: a full disk or a used-up quota does not pass in seconds."""
 MAX_DOCUMENT_BYTES = 32 * 1024 * 1024
 T = TypeVar("T")
 
@@ -141,7 +143,9 @@ class Http:
             )
         if answer.status < 300 or answer.status == 304:
             return answer
-        passing = answer.status in (429, 503) or (repeatable and answer.status >= 500)
+        passing = answer.status in (429, 503) or (
+            repeatable and answer.status >= 500 and answer.status != FULL
+        )
         asked_s = retry_after(answer.headers.get("retry-after"))
         return _Failure(self._refusal(answer, method, path), passing, asked_s)
 

@@ -16,7 +16,6 @@ from microdose_server.store.apikeys import ApiKeys
 from microdose_server.store.embedded import redis_url
 from microdose_server.store.redis import address, connect, ping, text
 
-FREE_BYTES = 1024 * MIB
 ANSWER_S = 4.0
 Check = Callable[[Settings], str]
 
@@ -60,8 +59,8 @@ def the_disk(settings: Settings) -> str:
     free = shutil.disk_usage(folder).free
     if not os.access(folder, os.W_OK | os.X_OK):
         raise Unavailable(f"{folder} cannot be written to: let this user own it")
-    if free < FREE_BYTES:
-        raise Unavailable(f"{folder} has {free // MIB} MiB left: at least {FREE_BYTES // MIB} are needed")
+    if free < settings.reserve_bytes:
+        raise Unavailable(f"{folder} has {free // MIB} MiB left: {settings.reserve_bytes // MIB} are needed")
     return f"{folder}, {free // MIB} MiB free"
 
 

@@ -119,6 +119,8 @@ def _add_keys(command: argparse.ArgumentParser) -> None:
     create = actions.add_parser("create", help="make a key; it is shown this once")
     create.add_argument("--scope", action="append", required=True, choices=[s.value for s in Scope])
     create.add_argument("--name", help="whose key it is")
+    create.add_argument("--quota-bytes", type=_count, metavar="N", help="the most its frames may take")
+    create.add_argument("--quota-sequences", type=_count, metavar="N", help="the most it may have")
     listing = actions.add_parser("list", help="all keys, without their secrets")
     revoke = actions.add_parser("revoke", help="refuse a key from now on")
     revoke.add_argument("id", help="the part after md_")
@@ -198,7 +200,12 @@ def _keys(options: argparse.Namespace) -> ApiKeys:
 
 
 def _create_key(options: argparse.Namespace) -> int:
-    key, token = _keys(options).create([Scope(scope) for scope in options.scope], options.name)
+    key, token = _keys(options).create(
+        [Scope(scope) for scope in options.scope],
+        options.name,
+        quota_bytes=options.quota_bytes,
+        quota_sequences=options.quota_sequences,
+    )
     announcer(options.json)("key", token, key=token, **_facts(key))
     return 0
 
@@ -226,6 +233,13 @@ def _viewer(options: argparse.Namespace) -> int:
         user, password = viewers.create(options.name)
         announce("viewer", f"{user} {password}", user=user, password=password)
     return 0
+
+
+def _count(words: str) -> int:
+    value = int(words)
+    if value < 1:
+        raise ValueError
+    return value
 
 
 def _facts(key: ApiKey) -> dict[str, Any]:

@@ -27,6 +27,8 @@ class Limits(BaseModel):
     max_pixels: int = Field(default=MAX_PIXELS, gt=0, le=MAX_PIXELS, description="of one picture")
     max_frames: int = Field(default=4096, gt=0, le=10_000, description="of one sequence")
     max_upload_bytes: int = Field(default=2048 * MIB, gt=0, description="of one multipart request")
+    quota_bytes: int | None = Field(default=None, gt=0, description="of all frames of one API key")
+    quota_sequences: int | None = Field(default=None, gt=0, description="of one API key")
     max_sequence_pixels: int = Field(default=4_000_000_000, gt=0, description="of all pictures of a sequence")
     picture_cpu_s: float = Field(default=30.0, gt=0, description="CPU time to decode one picture")
     picture_s: float = Field(default=60.0, gt=0, description="time to decode one picture")
@@ -61,6 +63,7 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     limits: Limits = Limits()
 
+    reserve_bytes: int = Field(default=1024 * MIB, ge=0, description="of the disk, left free by uploads")
     distil_steps: int = Field(default=600, ge=0, description="the most steps one dose may take")
     distil_seconds: float | None = Field(default=None, gt=0, description="the most seconds one dose may take")
     job_attempts: int = Field(default=3, ge=1, description="tries of one job whose worker keeps dying")

@@ -1,5 +1,6 @@
 """Content addresses: immutable bytes are named by their SHA-256 and checked against it before use."""
 
+import base64
 import hashlib
 import re
 from typing import Annotated
@@ -30,6 +31,12 @@ def verify(data: bytes | bytearray | memoryview, digest: str) -> None:
     actual = digest_of(data)
     if actual != digest:
         raise DigestMismatch(f"{len(data)} bytes have the digest {actual}, not {digest}: fetch them again")
+
+
+def repr_digest(digest: str) -> str:
+    """The digest as the HTTP field Repr-Digest (RFC 9530) has it."""
+    raw = bytes.fromhex(digest.removeprefix("sha256:"))
+    return f"sha-256=:{base64.b64encode(raw).decode()}:"
 
 
 def prefix(digest: str) -> bytes:

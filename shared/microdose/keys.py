@@ -85,6 +85,11 @@ def api_key(key: str) -> str:
     return f"md:key:{key}"
 
 
+def api_usage(key: str) -> str:
+    """Hash: how many bytes and sequences belong to an API key."""
+    return f"md:key:{key}:usage"
+
+
 def viewers() -> str:
     """Hash: name of a viewer's Redis user to the SHA-256 of its password."""
     return "md:viewers"

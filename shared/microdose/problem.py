@@ -28,6 +28,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "too-many-requests": (429, "Too many requests"),
     "internal": (500, "Something went wrong on the server"),
     "unavailable": (503, "A part of the service cannot be reached"),
+    "over-quota": (507, "The key's quota is used up"),
     "no-space": (507, "The server's disk is full"),
     "diverged": (500, "The training diverged"),
     "job-stalled": (500, "The job made no progress"),

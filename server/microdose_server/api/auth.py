@@ -32,6 +32,8 @@ def allow(*scopes: Scope) -> Dependency:
 
 
 PUBLISH = allow(Scope.PUBLISH)
+Publisher = Annotated[ApiKey, PUBLISH]
+"""As PUBLISH, where the key itself is of use."""
 READ = allow(Scope.VIEW, Scope.PUBLISH)
 """Publishers may read as well: they follow their own jobs."""
 

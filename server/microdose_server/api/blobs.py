@@ -1,11 +1,11 @@
 """Published blobs: immutable, so cacheable for ever, by anyone."""
 
-import base64
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Request, Response
 from starlette.responses import FileResponse
 
+from microdose.digest import repr_digest
 from microdose_server.api import ranges
 from microdose_server.api.auth import READ
 from microdose_server.api.conditions import matches
@@ -31,14 +31,8 @@ def read(
     """The bytes that `digest` names, or ranges of them. Who fetches verifies."""
     path = here.blobs.path(digest)
     size = here.blobs.size(digest)
-    headers = {"ETag": f'"{digest}"', "Cache-Control": FOREVER, "Repr-Digest": _repr_digest(digest)}
+    headers = {"ETag": f'"{digest}"', "Cache-Control": FOREVER, "Repr-Digest": repr_digest(digest)}
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     ranges.settle(request.scope, headers["ETag"], size)
     return FileResponse(path, headers=headers, media_type="application/octet-stream")
-
-
-def _repr_digest(digest: str) -> str:
-    """RFC 9530: the digest as an HTTP structured field."""
-    raw = bytes.fromhex(digest.removeprefix("sha256:"))
-    return f"sha-256=:{base64.b64encode(raw).decode()}:"

@@ -1,24 +1,29 @@
 """Bodies of requests: bounded in size and time while they arrive, and kept off the heap."""
 
 import asyncio
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import IO, BinaryIO, Final, cast
+from typing import Final
 
+from anyio import to_thread
 from fastapi import Request
-from starlette.datastructures import Headers, UploadFile
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from microdose.digest import repr_digest
+from microdose.errors import DigestMismatch
 from microdose.problem import make_problem
 from microdose_server.api.problem import respond
 from microdose_server.settings import Limits
+from microdose_server.store.blobs import BlobStore
+from microdose_server.store.incoming import Incoming
 
 FORM_OVERHEAD_BYTES: Final = 4 << 20
 """Part headers and small fields of a multipart form, on top of its files."""
-SPOOL_BYTES: Final = 1 << 20
+WRITE_BYTES: Final = 1 << 19
+"""How much of a body is in memory before it is written."""
 
 
 def limit_of(path: str, limits: Limits) -> int:
@@ -78,12 +83,30 @@ def _over(limit: int) -> str:
     return f"the body is over the {limit} bytes allowed here"
 
 
+def length_of(request: Request, otherwise: int) -> int:
+    """The length that a body claims; `otherwise`, if it tells none."""
+    claimed = request.headers.get("content-length", "")
+    return int(claimed) if claimed.isdigit() else otherwise
+
+
 @asynccontextmanager
-async def spooled(request: Request) -> AsyncIterator[IO[bytes]]:
-    """The raw body as a file that lasts as long as the context, on disk beyond 1 MiB."""
-    with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as raw:
-        file = UploadFile(cast(BinaryIO, raw), size=0)  # its writes go to a thread once on disk
-        async for chunk in request.stream():
-            await file.write(chunk)
-        await file.seek(0)
-        yield raw
+async def received(request: Request, store: BlobStore, digest: str | None = None) -> AsyncIterator[Incoming]:
+    """The raw body as a blob to be, on disk and never whole in memory; forgotten unless it is kept.
+
+    Raises DigestMismatch unless it has the `digest`, or the one that its Repr-Digest gives, if it gives one.
+    """
+    with await to_thread.run_sync(store.incoming) as incoming:
+        pieces = bytearray()
+        async for piece in request.stream():
+            pieces += piece
+            if len(pieces) > WRITE_BYTES:
+                await to_thread.run_sync(incoming.write, pieces)
+                pieces = bytearray()
+        await to_thread.run_sync(incoming.write, pieces)
+        promised = request.headers.get("repr-digest", "")
+        wrong = digest is not None and digest != incoming.digest
+        if wrong or ("sha-256=" in promised and repr_digest(incoming.digest) not in promised):
+            raise DigestMismatch(
+                f"{incoming.size} bytes arrived with the digest {incoming.digest}; send again"
+            )
+        yield incoming

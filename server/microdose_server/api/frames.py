@@ -9,9 +9,9 @@ from fastapi import APIRouter, Header, Path, Request, Response
 
 from microdose.resources import Frame
 from microdose_server.api.auth import PUBLISH, READ
-from microdose_server.api.body import spooled
+from microdose_server.api.body import length_of, received
 from microdose_server.api.ids import SequenceId
-from microdose_server.api.keeping import keep_file, require_open
+from microdose_server.api.keeping import keep, require_open, require_room
 from microdose_server.api.media import accept
 from microdose_server.api.problem import problems
 from microdose_server.api.services import Here
@@ -22,7 +22,7 @@ ACCEPTED = ("image/*", "application/octet-stream")
 PICTURES = accept(*ACCEPTED)
 REFUSED = problems(
     "not-found", "conflict", "too-large", "too-slow", "unsupported-media-type", "bad-picture", "bad-upload",
-    "invalid-request", "no-space",
+    "digest-mismatch", "invalid-request", "no-space", "over-quota",
 )  # fmt: skip
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 DisplayName = Annotated[str | None, Header(description="a name to show, percent-encoded")]
@@ -51,12 +51,13 @@ async def put(
 ) -> Frame:
     """Put the bytes of a picture file at number `n`: 201 for a new frame, 200 for one replaced or repeated.
 
-    The picture is judged before anything of it is kept.
+    The picture is judged before anything of it is kept. A `Repr-Digest` (sha-256) is held to, if sent.
     """
     name = display_name(unquote(x_microdose_name)) if x_microdose_name else None
     await to_thread.run_sync(require_open, here, sequence)
-    async with spooled(request) as body:
-        keep = partial(keep_file, here, sequence, n, body, name)
-        frame, new = await to_thread.run_sync(keep, limiter=here.intake)
+    await to_thread.run_sync(require_room, here, length_of(request, here.settings.limits.max_picture_bytes))
+    async with received(request, here.originals) as incoming:
+        work = partial(keep, here, sequence, n, incoming, name)
+        frame, new = await to_thread.run_sync(work, limiter=here.intake)
     response.status_code = 201 if new else 200
     return frame

@@ -3,6 +3,7 @@
 So a refused picture leaves nothing behind, and a recorded frame has its original.
 """
 
+import shutil
 from typing import IO
 
 from microdose.errors import BadPicture, BadUpload
@@ -10,6 +11,7 @@ from microdose.problem import ProblemError, make_problem
 from microdose.resources import Frame, SequenceState
 from microdose_server.api.services import Services
 from microdose_server.intake.sandbox import Judged
+from microdose_server.store.incoming import Incoming
 
 
 def require_open(here: Services, sequence: str) -> None:
@@ -21,35 +23,58 @@ def require_open(here: Services, sequence: str) -> None:
         )
 
 
-def keep_file(here: Services, sequence: str, n: int, file: IO[bytes], name: str | None) -> tuple[Frame, bool]:
-    """Keep a picture file as frame `n`; with whether that number is new.
+def require_room(here: Services, coming: int) -> None:
+    """Raise the problem no-space where `coming` bytes would not leave the disk's reserve.
 
-    Raises BadPicture, which names the frame and the reason, or what `Sequences.put_frame` raises.
+    Redis needs that: its log of writes often is on the same disk.
+    """
+    free, reserve = shutil.disk_usage(here.settings.data_dir).free, here.settings.reserve_bytes
+    if free - coming < reserve:
+        detail = f"the server keeps {reserve} bytes of its disk free and has {free}; nothing was stored"
+        raise ProblemError(make_problem("no-space", detail))
+
+
+def keep_file(here: Services, sequence: str, n: int, file: IO[bytes], name: str | None) -> tuple[Frame, bool]:
+    """Keep a picture file as frame `n`; with whether that number is new. Raises as `keep`."""
+    with here.originals.incoming() as incoming:
+        incoming.copy(file)
+        return keep(here, sequence, n, incoming, name)
+
+
+def keep(here: Services, sequence: str, n: int, incoming: Incoming, name: str | None) -> tuple[Frame, bool]:
+    """Keep a picture file that has arrived as frame `n`; with whether that number is new.
+
+    The same picture again in the same place is not decoded again. Raises BadPicture, which names the frame
+    and the reason, or what `Sequences.put_frame` raises.
     """
     limits = here.settings.limits
     if n >= limits.max_frames:
         raise BadUpload(f"frame {n} is outside 0..{limits.max_frames - 1}, the most one sequence may have")
-    data = file.read()
+    known = here.sequences.frame(sequence, n)
+    if known is not None and (known.digest, known.name) == (incoming.digest, name):
+        return known, False
     try:
-        picture = here.sandbox.judge(data)
+        picture = here.sandbox.judge(incoming.file)
     except BadPicture as error:
         label = f" ({name!r})" if name else ""
         raise BadPicture(f"frame {n}{label}: {error}") from error
-    return _keep(here, sequence, n, data, picture, name)
+    return _record(here, sequence, n, incoming, picture, name)
 
 
 def keep_picture(here: Services, sequence: str, n: int, picture: Judged) -> Frame:
     """Keep a frame of a clip as frame `n`."""
-    return _keep(here, sequence, n, picture.png, picture, None)[0]
+    with here.originals.incoming() as incoming:
+        incoming.write(picture.png)
+        return _record(here, sequence, n, incoming, picture, None)[0]
 
 
-def _keep(
-    here: Services, sequence: str, n: int, data: bytes, picture: Judged, name: str | None
+def _record(
+    here: Services, sequence: str, n: int, incoming: Incoming, picture: Judged, name: str | None
 ) -> tuple[Frame, bool]:
     frame = Frame(
         n=n,
-        digest=here.originals.put(data),
-        size=len(data),
+        digest=incoming.keep(),
+        size=incoming.size,
         width=picture.width,
         height=picture.height,
         name=name,

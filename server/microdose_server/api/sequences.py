@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Response
 
 from microdose.problem import FieldError, ProblemError, make_problem
 from microdose.resources import Job, Page, Sequence, SequenceComplete, SequenceCreate, SequenceState
-from microdose_server.api.auth import PUBLISH, READ
+from microdose_server.api.auth import PUBLISH, READ, Publisher
 from microdose_server.api.ids import SequenceId
 from microdose_server.api.media import accept
 from microdose_server.api.problem import problems
@@ -21,18 +21,19 @@ IN_WORK = (SequenceState.QUEUED, SequenceState.RUNNING)
 @router.post(
     "",
     status_code=201,
-    dependencies=[PUBLISH, accept("application/json")],
-    responses=problems("too-large", "too-slow", "unsupported-media-type"),
+    dependencies=[accept("application/json")],
+    responses=problems("too-large", "too-slow", "unsupported-media-type", "over-quota"),
 )
 def create(
     here: Here,
+    key: Publisher,
     response: Response,
     wish: Annotated[SequenceCreate | None, Body()] = None,
 ) -> Sequence:
     """Open a new, empty sequence."""
     wish = wish or SequenceCreate()
     check_profile(here, wish.profile)
-    sequence = here.sequences.create(wish)
+    sequence = here.sequences.create(wish, key.id, here.settings.limits)
     response.headers["Location"] = f"/v1/sequences/{sequence.id}"
     return sequence
 

@@ -13,14 +13,16 @@ from starlette.datastructures import FormData, UploadFile
 
 from microdose.errors import BadUpload
 from microdose.resources import PROFILE_PATTERN, DoseChoice, Job, Priority, SequenceComplete, SequenceCreate
-from microdose_server.api.auth import PUBLISH
-from microdose_server.api.keeping import keep_file, keep_picture
+from microdose_server.api.auth import Publisher
+from microdose_server.api.body import length_of
+from microdose_server.api.keeping import keep_file, keep_picture, require_room
 from microdose_server.api.media import accept
 from microdose_server.api.problem import problems
 from microdose_server.api.sequences import check_profile
 from microdose_server.api.services import Here, Services
 from microdose_server.intake.archive import display_name, read_zip
 from microdose_server.intake.kind import HEAD, clip_format, is_zip
+from microdose_server.store.apikeys import ApiKey
 
 router = APIRouter(tags=["sequences"])
 MAX_FILES = 256
@@ -45,7 +47,7 @@ _FORM = {
 @router.post(
     "/sequences:upload",
     status_code=202,
-    dependencies=[PUBLISH, accept("multipart/form-data", required=True)],
+    dependencies=[accept("multipart/form-data", required=True)],
     responses=problems(
         "too-large",
         "too-slow",
@@ -54,18 +56,20 @@ _FORM = {
         "bad-upload",
         "invalid-request",
         "no-space",
+        "over-quota",
     ),
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}},
 )
-async def upload(here: Here, request: Request, response: Response) -> Job:
+async def upload(here: Here, key: Publisher, request: Request, response: Response) -> Job:
     """Open a sequence, put every picture of the form's `files` in their order, and complete it."""
+    await to_thread.run_sync(require_room, here, 2 * length_of(request, 0))
     max_files = min(MAX_FILES, here.settings.limits.max_frames)
     async with request.form(
         max_files=max_files, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
     ) as form:
         (wish, complete), files = _wishes(form), _files(form)
         check_profile(here, wish.profile)
-        job = await to_thread.run_sync(_publish, here, wish, complete, files, limiter=here.intake)
+        job = await to_thread.run_sync(_publish, here, key, wish, complete, files, limiter=here.intake)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job
 
@@ -91,9 +95,9 @@ def _files(form: FormData) -> list[UploadFile]:
 
 
 def _publish(
-    here: Services, wish: SequenceCreate, complete: SequenceComplete, files: list[UploadFile]
+    here: Services, key: ApiKey, wish: SequenceCreate, complete: SequenceComplete, files: list[UploadFile]
 ) -> Job:
-    sequence = here.sequences.create(wish).id
+    sequence = here.sequences.create(wish, key.id, here.settings.limits).id
     with _removed_on_failure(here, sequence):
         _keep_all(here, sequence, files)
         return here.queue.enqueue(sequence, complete.priority)

@@ -11,6 +11,7 @@ pictures are kept for the next one; a clip has one of its own.
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -41,6 +42,7 @@ ALLOCATOR: Final = {
 }
 """For glibc: a decoder that waits keeps at most 256 MiB for the next picture."""
 COMMAND: Final = ("-P", "-m", "microdose_server.intake.decoder")
+PIECE: Final = 1 << 18
 MAX_VERDICT: Final = 1 << 16
 STOPPED: Final = (
     "its decoder ended without an answer: the picture is damaged, or takes too much memory or time"
@@ -83,18 +85,20 @@ class Sandbox:
         while self._idle:
             self._idle.pop().end()
 
-    def judge(self, data: bytes) -> Judged:
-        """Decode a picture file.
+    def judge(self, file: IO[bytes]) -> Judged:
+        """Decode a picture file, from its beginning.
 
         Raises:
             BadPicture: as `read_picture`, or its decoder died of it.
             Unavailable: no decoder can be started.
         """
-        if not data:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        if not size:
             raise BadPicture("an empty file is not a picture")
         decoder = self._take()
         try:
-            decoder.send(data)
+            decoder.send(file, size)
             judged = decoder.answer()
         except BaseException as error:
             decoder.end()
@@ -166,14 +170,14 @@ class _Decoder:
         """Whether it waits for pictures."""
         return self._process.poll() is None
 
-    def send(self, data: bytes) -> None:
-        """Hand over a picture. Raises Stopped."""
+    def send(self, file: IO[bytes], size: int) -> None:
+        """Hand over a picture, piece by piece. Raises Stopped."""
         assert self._process.stdin is not None
         self.uses += 1
         with self._time_limit():
             try:
-                self._process.stdin.write(LENGTH.pack(len(data)))
-                self._process.stdin.write(data)
+                self._process.stdin.write(LENGTH.pack(size))
+                shutil.copyfileobj(file, self._process.stdin, PIECE)
                 self._process.stdin.flush()
             except BrokenPipeError:
                 raise Stopped(STOPPED) from None

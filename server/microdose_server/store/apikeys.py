@@ -32,12 +32,14 @@ class Scope(StrEnum):
 
 
 class ApiKey(Document):
-    """A key without its secret."""
+    """A key without its secret. Its quotas are those of `store.quota`; None takes the server's."""
 
     id: str
     name: str | None = None
     scopes: tuple[Scope, ...]
     created: AwareDatetime
+    quota_bytes: int | None = None
+    quota_sequences: int | None = None
 
     def allows(self, scope: Scope) -> bool:
         """Whether this key may do what needs `scope`."""
@@ -50,9 +52,26 @@ class ApiKeys:
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
 
-    def create(self, scopes: Iterable[Scope], name: str | None = None) -> tuple[ApiKey, str]:
-        """A new key, and the token that only its owner will ever see again."""
-        key = ApiKey(id=secrets.token_hex(6), name=name, scopes=tuple(scopes), created=datetime.now(UTC))
+    def create(
+        self,
+        scopes: Iterable[Scope],
+        name: str | None = None,
+        *,
+        quota_bytes: int | None = None,
+        quota_sequences: int | None = None,
+    ) -> tuple[ApiKey, str]:
+        """A new key, and the token that only its owner will ever see again.
+
+        Its quotas count in place of those of the settings.
+        """
+        key = ApiKey(
+            id=secrets.token_hex(6),
+            name=name,
+            scopes=tuple(scopes),
+            created=datetime.now(UTC),
+            quota_bytes=quota_bytes,
+            quota_sequences=quota_sequences,
+        )
         secret = secrets.token_urlsafe(32)
         with self.client.pipeline() as pipeline:
             pipeline.hset(keys.api_key(key.id), mapping=to_fields(key) | {"secret": to_field(_hash(secret))})

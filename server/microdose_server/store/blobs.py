@@ -10,13 +10,13 @@ each other by a lock on tmp/.
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from microdose.digest import MAX_BLOB_BYTES, digest_of, is_digest, verify
-from microdose.errors import BadUpload, NotFound, Unavailable
+from microdose.digest import digest_of, is_digest, verify
+from microdose.errors import NotFound, Unavailable
+from microdose_server.store.incoming import Incoming
 
 
 class BlobStore:
@@ -38,17 +38,15 @@ class BlobStore:
             BadUpload: more than 64 MiB.
             OSError: the disk is full or not writable; nothing is left behind.
         """
-        if len(data) > MAX_BLOB_BYTES:
-            raise BadUpload(f"a blob of {len(data)} bytes is over the limit of {MAX_BLOB_BYTES}; split it")
-        digest = digest_of(data)
-        path = self.path(digest)
-        with self._locked(fcntl.LOCK_SH):
-            if self._complete(path, len(data)):
-                os.utime(path)
-                return digest
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._write(path, data)
-        return digest
+        if not self._has(digest_of(data), len(data)):
+            with self.incoming() as new:
+                new.write(data)
+                return new.keep()
+        return digest_of(data)
+
+    def incoming(self) -> Incoming:
+        """A new blob, to be written piece by piece and then kept. Raises OSError."""
+        return Incoming(self._incoming, self._place)
 
     def get(self, digest: str) -> bytes:
         """The bytes named `digest`, hashed again on the way.
@@ -108,26 +106,25 @@ class BlobStore:
         finally:
             os.close(handle)  # and with it the lock
 
-    @staticmethod
-    def _complete(path: Path, size: int) -> bool:
-        try:
-            return path.stat().st_size == size
-        except FileNotFoundError:
-            return False
+    def _has(self, digest: str, size: int) -> bool:
+        """Whether the blob is here already; then its file is as if it were put now."""
+        path = self.path(digest)
+        with self._locked(fcntl.LOCK_SH):
+            try:
+                if path.stat().st_size != size:
+                    return False
+            except FileNotFoundError:
+                return False
+            os.utime(path)
+            return True
 
-    def _write(self, path: Path, data: bytes) -> None:
-        handle, name = tempfile.mkstemp(dir=self._incoming)
-        incoming = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            with self._locked(fcntl.LOCK_SH):
-                incoming.replace(path)
-        except BaseException:
-            incoming.unlink()
-            raise
+    def _place(self, incoming: Path, digest: str, size: int) -> None:
+        if self._has(digest, size):
+            return
+        path = self.path(digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._locked(fcntl.LOCK_SH):
+            incoming.replace(path)
         _sync_folder(path.parent)
 
 

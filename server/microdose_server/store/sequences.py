@@ -22,12 +22,17 @@ from microdose.ids import new_id
 from microdose.problem import Problem, ProblemError, make_problem
 from microdose.resources import Frame, Page, Sequence, SequenceCreate, SequenceState
 from microdose_server.settings import Limits
+from microdose_server.store import quota
 from microdose_server.store.bus import Attempt
 from microdose_server.store.fields import from_fields, to_field, to_fields
 from microdose_server.store.redis import Fields, text
 from microdose_server.store.scripts import run_script
 
 RESTARTABLE = (SequenceState.OPEN, SequenceState.FAILED, SequenceState.CANCELLED)
+
+DEFAULT_LIMITS = Limits()
+NOBODY = "nobody"
+"""In place of a key, of what comes from no publisher."""
 
 T = TypeVar("T")
 Fence: TypeAlias = tuple[int | Literal[""], Literal["new", "same"]]
@@ -40,15 +45,27 @@ class Sequences:
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
 
-    def create(self, request: SequenceCreate) -> Sequence:
-        """A new, empty, open sequence."""
+    def create(
+        self, request: SequenceCreate, owner: str = NOBODY, limits: Limits = DEFAULT_LIMITS
+    ) -> Sequence:
+        """A new, empty, open sequence of the API key `owner`.
+
+        Raises:
+            ProblemError: over-quota; the key has as many sequences as it may.
+        """
         sequence = Sequence(
             id=new_id(), state=SequenceState.OPEN, created=datetime.now(UTC), **request.model_dump()
         )
-        with self.client.pipeline() as pipeline:
-            pipeline.hset(keys.sequence(sequence.id), mapping=to_fields(sequence, exclude={"frames"}))
+
+        def record(pipeline: Pipeline) -> None:
+            quota.require(pipeline, owner, "sequences", 1, limits)
+            pipeline.multi()
+            fields = to_fields(sequence, exclude={"frames"}) | {"owner": owner}
+            pipeline.hset(keys.sequence(sequence.id), mapping=fields)
             pipeline.zadd(keys.sequences(), {sequence.id: 0})
-            pipeline.execute()
+            quota.charge(pipeline, owner, sequences=1)
+
+        self._transaction(record, keys.api_usage(owner))
         return sequence
 
     def get(self, sequence: str) -> Sequence:
@@ -72,12 +89,13 @@ class Sequences:
 
         Raises:
             NotFound: no such sequence.
-            ProblemError: conflict; the sequence takes no more frames.
+            ProblemError: conflict; the sequence takes no more frames. over-quota; its owner's key does not.
             BadUpload: a number, or pixels in all, above the limits.
         """
         if not 0 <= frame.n < limits.max_frames:
             raise BadUpload(f"frame {frame.n}: a sequence has at most {limits.max_frames}, counted from 0")
         record, frames = keys.sequence(sequence), keys.frames(sequence)
+        owner = text(self.client.hget(record, "owner") or NOBODY)
 
         def record_frame(pipeline: Pipeline) -> bool:
             self._require(pipeline, sequence, (SequenceState.OPEN,), "takes no more frames")
@@ -87,12 +105,21 @@ class Sequences:
             if pixels > limits.max_sequence_pixels:
                 most = limits.max_sequence_pixels
                 raise BadUpload(f"sequence {sequence} would have {pixels} pixels; the limit is {most}")
+            more = frame.size - (old.size if old else 0)
+            quota.require(pipeline, owner, "bytes", more, limits)
             pipeline.multi()
             pipeline.hset(frames, str(frame.n), frame.model_dump_json())
             pipeline.hset(record, "pixels", str(pixels))
+            pipeline.hincrby(record, "size", more)
+            quota.charge(pipeline, owner, byte_count=more)
             return old is None
 
-        return self._transaction(record_frame, record, frames)
+        return self._transaction(record_frame, record, frames, keys.api_usage(owner))
+
+    def frame(self, sequence: str, n: int) -> Frame | None:
+        """Frame number `n`, if it is there."""
+        found = self.client.hget(keys.frames(sequence), str(n))
+        return Frame.model_validate_json(found) if found else None
 
     def frames(self, sequence: str) -> list[Frame]:
         """All frames so far, by number."""
@@ -157,13 +184,19 @@ class Sequences:
         Raises:
             NotFound: no such sequence.
         """
+        record = keys.sequence(sequence)
         everything = (keys.sequence, keys.frames, keys.fence, keys.lease, keys.manifest, keys.events)
-        with self.client.pipeline() as pipeline:
+
+        def remove(pipeline: Pipeline) -> None:
+            owner, size = pipeline.hmget(record, ["owner", "size"])
+            if owner is None:
+                raise NotFound(f"no sequence {sequence}")
+            pipeline.multi()
             pipeline.zrem(keys.sequences(), sequence)
             pipeline.delete(*(name(sequence) for name in everything))
-            removed, _ = pipeline.execute()
-        if not removed:
-            raise NotFound(f"no sequence {sequence}")
+            quota.charge(pipeline, text(owner), byte_count=-int(size or 0), sequences=-1)
+
+        self._transaction(remove, record)
 
     def _change(
         self,

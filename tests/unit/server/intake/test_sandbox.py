@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -42,17 +43,17 @@ def test_a_good_picture_is_judged_as_in_process(sandbox: Sandbox) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encode(photo(), "JPEG", exif=exif)
-    judged, read = sandbox.judge(data), read_picture(data)
+    judged, read = sandbox.judge(BytesIO(data)), read_picture(data)
     assert (judged.width, judged.height, judged.notes) == (read.width, read.height, read.notes)
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", encode(photo())[:2000]], ids=["empty", "gif", "cut"])
 def test_a_refusal_says_why_and_the_decoder_is_kept(sandbox: Sandbox, data: bytes) -> None:
-    sandbox.judge(encode(photo()))
+    sandbox.judge(BytesIO(encode(photo())))
     before = children()
     with pytest.raises(BadPicture, match=r"not a picture|truncated"):
-        sandbox.judge(data)
-    sandbox.judge(encode(photo()))
+        sandbox.judge(BytesIO(data))
+    sandbox.judge(BytesIO(encode(photo())))
     assert children() == before
 
 
@@ -60,8 +61,8 @@ def test_too_little_memory_costs_the_picture_alone() -> None:
     large = encode(np.zeros((6000, 6000), np.uint8))
     with Sandbox(Limits(), memory=300 * MIB) as sandbox:
         with pytest.raises(BadPicture, match="memory"):
-            sandbox.judge(large)
-        assert sandbox.judge(encode(photo())).width == 96
+            sandbox.judge(BytesIO(large))
+        assert sandbox.judge(BytesIO(encode(photo()))).width == 96
 
 
 @pytest.mark.parametrize(("cpu_s", "time_s"), [(0.01, 60.0), (60.0, 0.01)])
@@ -71,17 +72,17 @@ def test_a_picture_that_takes_too_long_is_given_up(cpu_s: float, time_s: float) 
         Sandbox(Limits(picture_cpu_s=cpu_s, picture_s=time_s)) as sandbox,
         pytest.raises(BadPicture, match="takes too much"),
     ):
-        sandbox.judge(slow)
+        sandbox.judge(BytesIO(slow))
 
 
 def test_a_decoder_that_was_killed_in_its_sleep_is_replaced() -> None:
     with Sandbox(Limits()) as sandbox:
         before = children()
-        sandbox.judge(encode(photo()))
+        sandbox.judge(BytesIO(encode(photo())))
         (pid,) = children() - before
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        assert sandbox.judge(encode(photo())).height == 64
+        assert sandbox.judge(BytesIO(encode(photo()))).height == 64
 
 
 def test_threads_have_a_decoder_each_and_all_end(sandbox: Sandbox) -> None:
@@ -97,7 +98,7 @@ def test_a_decoder_knows_no_secret(sandbox: Sandbox, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("REDIS_URL", "redis://:secret@bus")
     before = children()
     with Sandbox(Limits()) as own:
-        own.judge(encode(photo()))
+        own.judge(BytesIO(encode(photo())))
         (pid,) = children() - before
         assert b"secret" not in Path(f"/proc/{pid}/environ").read_bytes()
 
@@ -136,4 +137,4 @@ def test_a_decoder_that_talks_nonsense_is_not_believed(said: bytes, monkeypatch:
     script = f"import sys; sys.stdout.buffer.write({said!r})"
     monkeypatch.setattr("microdose_server.intake.sandbox.COMMAND", ("-c", script))
     with Sandbox(Limits()) as sandbox, pytest.raises(BadPicture, match="ended without"):
-        sandbox.judge(encode(photo()))
+        sandbox.judge(BytesIO(encode(photo())))
