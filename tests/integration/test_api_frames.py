@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter
 
-from microdose.digest import digest_of
+from microdose.digest import digest_of, repr_digest
 from microdose.resources import Frame
+from microdose_server.intake.sandbox import Sandbox
+from microdose_server.store.apikeys import ApiKeys, Scope
 from tests.photos import encode, film, pack, photo
 from tests.served import Serve, Served, problem
 
@@ -123,3 +125,55 @@ def test_only_pictures_are_accepted(served: Served, kind: str) -> None:
 def test_a_frame_number_is_a_number(served: Served, n: str) -> None:
     answer = served.http.put(f"/v1/sequences/{served.create()}/frames/{n}", content=encode(PHOTO))
     assert problem(answer, "invalid-request").errors[0].pointer == "n"
+
+
+def test_a_picture_that_is_there_already_is_not_decoded_again(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sequence = served.create()
+    first = served.put(sequence, 0)
+    monkeypatch.setattr(Sandbox, "judge", lambda *_: pytest.fail("decoded again"))
+    again = served.put(sequence, 0)
+    assert (again.status_code, again.json()) == (200, first.json())
+
+
+def test_the_same_picture_in_two_places_is_one_file(served: Served) -> None:
+    sequence = served.create()
+    digests = {served.put(sequence, n, encode(PHOTO)).json()["digest"] for n in range(3)}
+    assert len(digests) == len(served.originals()) == 1
+
+
+def test_bytes_that_arrive_altered_are_refused(served: Served) -> None:
+    sequence, data = served.create(), encode(PHOTO)
+    good = served.put(sequence, 0, data, {"Repr-Digest": repr_digest(digest_of(data))})
+    assert good.status_code == 201
+    found = problem(
+        served.put(sequence, 1, data, {"Repr-Digest": repr_digest(digest_of(b"?"))}), "digest-mismatch"
+    )
+    assert digest_of(data) in str(found.detail)
+    assert [frame.n for frame in listing(served, sequence)] == [0]
+
+
+def test_a_key_has_its_quota(served: Served) -> None:
+    data = encode(PHOTO)
+    _, token = ApiKeys(served.bus).create([Scope.PUBLISH], quota_bytes=2 * len(data), quota_sequences=1)
+    mine = {"Authorization": f"Bearer {token}"}
+    sequence = served.http.post("/v1/sequences", headers=mine).json()["id"]
+    assert [served.put(sequence, n, data, mine).status_code for n in (0, 1)] == [201, 201]
+    problem(served.put(sequence, 2, data, mine), "over-quota")
+    problem(served.http.post("/v1/sequences", headers=mine), "over-quota")
+    form = {"files": ("a.png", data)}
+    problem(served.http.post("/v1/sequences:upload", files=form, headers=mine), "over-quota")
+    assert [frame.n for frame in listing(served, sequence)] == [0, 1]
+    assert served.http.delete(f"/v1/sequences/{sequence}", headers=mine).status_code == 204
+    assert served.http.post("/v1/sequences:upload", files=form, headers=mine).status_code == 202
+
+
+def test_some_of_the_disk_stays_free(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICRODOSE_RESERVE_BYTES", str(2**60))
+    served = serve()
+    sequence = served.create()
+    problem(served.put(sequence, 0), "no-space")
+    problem(served.http.post("/v1/sequences:upload", files={"files": ("a.png", encode(PHOTO))}), "no-space")
+    assert listing(served, sequence) == []
+    assert served.originals() == []

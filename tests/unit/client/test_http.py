@@ -117,6 +117,8 @@ def test_an_answer_cut_short_is_tried_again(server: Loopback, http: Http) -> Non
         ("conflict", ProblemError),
         ("not-found", NotFound),
         ("gone", Removed),
+        ("no-space", ProblemError),
+        ("over-quota", ProblemError),
     ],
 )
 def test_a_refusal_is_final_and_in_the_servers_words(

@@ -88,7 +88,7 @@ def test_a_decoder_that_was_killed_in_its_sleep_is_replaced() -> None:
 def test_threads_have_a_decoder_each_and_all_end(sandbox: Sandbox) -> None:
     before = children()
     with Sandbox(Limits()) as own, ThreadPoolExecutor(4) as pool:
-        judged = list(pool.map(own.judge, [encode(photo(n, 96 + n)) for n in range(12)]))
+        judged = list(pool.map(own.judge, [BytesIO(encode(photo(n, 96 + n))) for n in range(12)]))
         assert [each.width for each in judged] == list(range(96, 108))
         assert len(children() - before) <= 4
     assert children() == before

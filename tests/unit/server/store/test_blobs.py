@@ -75,3 +75,33 @@ def test_a_write_that_fails_leaves_nothing(store: BlobStore) -> None:
 def test_what_is_no_digest_never_becomes_a_path(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     with pytest.raises(NotFound, match="is not a digest"):
         BlobStore(tmp_path_factory.getbasetemp()).path(name)
+
+
+def test_a_blob_may_come_in_pieces(store: BlobStore) -> None:
+    with store.incoming() as new:
+        for piece in (b"a", b"", b"bc"):
+            new.write(piece)
+        new.file.seek(0)
+        assert new.file.read() == b"abc"  # and may be looked at before it is kept
+        assert list(store.digests()) == []
+        digest = new.keep()
+    assert (digest, new.size, store.get(digest)) == (digest_of(b"abc"), 3, b"abc")
+    assert [path.name for path in store.root.rglob("*") if path.is_file()] == [digest[7:]]
+
+
+def test_what_is_not_kept_leaves_nothing(store: BlobStore) -> None:
+    with store.incoming() as new:
+        new.write(b"unwanted")
+    with store.incoming() as new:
+        new.write(bytes(MAX_BLOB_BYTES))
+        with pytest.raises(BadUpload, match=str(MAX_BLOB_BYTES)):
+            new.write(b"!")
+    assert [path for path in store.root.rglob("*") if path.is_file()] == []
+
+
+def test_one_that_is_there_already_is_kept_once(store: BlobStore) -> None:
+    store.put(b"once")
+    with store.incoming() as new:
+        new.write(b"once")
+        assert new.keep() == digest_of(b"once")
+    assert len([path for path in store.root.rglob("*") if path.is_file()]) == 1
