@@ -22,6 +22,7 @@ from microdose_server.distil.initial import carry_thumbnail, fit_thumbnail
 from microdose_server.distil.progress import Progress
 from microdose_server.training.loop import Budget, must_be_finite
 from microdose_server.training.lpips import LPIPS
+from microdose_server.training.muon import Muon
 from microdose_server.training.recipe import Recipe
 
 THUMBNAIL_BATCHES = 4
@@ -30,7 +31,7 @@ CHECKPOINT_S = 120.0
 
 def generic_recipe() -> Recipe:
     """The teacher's schedule with a student's learning rate and no rate term to wait for."""
-    return Recipe(learning_rate=1e-3, perceptual_from=0.15, constant_until=0.4, ema_decay=0.995)
+    return Recipe(learning_rate=2e-3, perceptual_from=0.15, constant_until=0.4, ema_decay=0.995)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class GenericRun:
         self._inside = _Inside(self.student, self.teacher.preset.width).to(device)
         self.degradation.to(device)
         weights = (*self._inside.parameters(), *self.degradation.parameters())
-        self.optimizer = torch.optim.Adam([each for each in weights if each.requires_grad], betas=(0.9, 0.99))
+        self.optimizer = Muon((each for each in weights if each.requires_grad), lr=self.recipe.learning_rate)
 
     @classmethod
     def start(
