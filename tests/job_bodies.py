@@ -60,6 +60,18 @@ def unavailable(errand: Errand) -> None:
     make_attempt(errand, _lose_redis)
 
 
+def tiny(errand: Errand) -> None:
+    """The real work, torch's part but for what a tiny base does instead."""
+    from microdose_server.jobs.work import process
+    from tests.tiny_encoder import TinyEncoder
+
+    def body(given: Assignment) -> None:
+        note_process(given)
+        process(given, TinyEncoder())
+
+    make_attempt(errand, body)
+
+
 def note_process(given: Assignment) -> None:
     """Tell the test who works."""
     given.client.rpush(f"pids:{given.attempt.job}", os.getpid())

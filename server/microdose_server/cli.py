@@ -80,6 +80,13 @@ def parser() -> argparse.ArgumentParser:
     worker = commands.add_parser("worker", help="one worker")
     worker.epilog = "example: REDIS_URL=redis://bus:6379 microdose-server worker --device cuda"
     worker.add_argument("--burst", action="store_true", help="end when the queue is empty")
+    worker.add_argument(
+        "--blobs",
+        dest="blobs_url",
+        metavar="URL",
+        help="of the API, if this machine does not share its data folder; with a key of the scope worker in"
+        " MICRODOSE_KEY",
+    )
     for command, run in ((up, _up), (serve, _serve), (worker, _worker)):
         _add_common(command)
         command.set_defaults(run=run)

@@ -56,6 +56,9 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("MICRODOSE_REDIS_URL", "REDIS_URL"),
         description="redis://, rediss:// or unix://; none starts the embedded Valkey",
     )
+    blobs_url: str | None = Field(
+        default=None, description="of the API, for a worker that shares no data folder with it"
+    )
     host: str = "127.0.0.1"
     port: int = Field(default=8710, ge=0, le=65535)
     device: str = "cpu"

@@ -22,6 +22,7 @@ from microdose_server.api import (
     manifest,
     problem,
     sequences,
+    shelf,
     upload,
 )
 from microdose_server.api.body import BodyLimit
@@ -73,7 +74,7 @@ def create_app(settings: Settings, load_bases: LoadBases = bases.shipped_bases) 
 
 def _versioned() -> APIRouter:
     router = APIRouter(prefix="/v1", responses=problem.problems("unauthorized", "forbidden"))
-    for resource in (sequences, frames, upload, manifest, events, jobs, blobs, bases):
+    for resource in (sequences, frames, upload, manifest, events, jobs, blobs, bases, shelf):
         router.include_router(resource.router)
     return router
 

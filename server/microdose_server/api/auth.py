@@ -32,6 +32,7 @@ def allow(*scopes: Scope) -> Dependency:
 
 
 PUBLISH = allow(Scope.PUBLISH)
+WORK = allow(Scope.WORKER)
 Publisher = Annotated[ApiKey, PUBLISH]
 """As PUBLISH, where the key itself is of use."""
 READ = allow(Scope.VIEW, Scope.PUBLISH)

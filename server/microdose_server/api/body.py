@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from microdose.digest import repr_digest
+from microdose.digest import MAX_BLOB_BYTES, repr_digest
 from microdose.errors import DigestMismatch
 from microdose.problem import make_problem
 from microdose_server.api.problem import respond
@@ -30,6 +30,8 @@ def limit_of(path: str, limits: Limits) -> int:
     """The most bytes a body sent to `path` may have."""
     if path.endswith(":upload"):
         return limits.max_upload_bytes + FORM_OVERHEAD_BYTES
+    if path.startswith(("/v1/blobs/", "/v1/originals/")):
+        return MAX_BLOB_BYTES
     return limits.max_picture_bytes if "/frames/" in path else limits.max_json_bytes
 
 

@@ -25,10 +25,10 @@ from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.publication import EPOCH, Coded, Publication, make_publication, make_results
 from microdose_server.jobs.verify import Verifier
 from microdose_server.settings import Settings
-from microdose_server.store.blobs import originals, public_blobs
 from microdose_server.store.bus import publish, put_hot_blob
 from microdose_server.store.redis import patiently
 from microdose_server.store.sequences import Sequences
+from microdose_server.store.shelf import originals, public_blobs
 
 
 class PictureEncoder(Protocol):
@@ -80,7 +80,7 @@ def encode(
 ) -> Iterator[EncodedPicture]:
     """Every original read again, and through the teacher once."""
     report.phase("encode", len(frames))
-    store = originals(settings.data_dir)
+    store = originals(settings)
     for done, frame in enumerate(frames, start=1):
         picture = read_picture(store.get(frame.digest), settings.limits)
         encoded = encoder.encode(picture.pixels, epoch=EPOCH)
@@ -129,7 +129,7 @@ def verify(
 def keep(given: Assignment, publication: Publication) -> None:
     """Every blob on disk, then its hot copy in Redis."""
     given.report.phase("publish", len(publication.blobs))
-    store, seconds = public_blobs(given.settings.data_dir), given.settings.hot_seconds
+    store, seconds = public_blobs(given.settings), given.settings.hot_seconds
     for done, blob in enumerate(publication.blobs, start=1):
         digest = store.put(blob.data)
         copy = partial(put_hot_blob, given.client, digest, blob.data, blob.media_type, seconds=seconds)

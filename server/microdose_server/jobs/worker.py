@@ -12,6 +12,7 @@ API and every idle worker do) puts the job back, see `recovery`.
 
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -39,6 +40,7 @@ from microdose_server.stopping import exit_when_told
 from microdose_server.store.bus import Attempt
 from microdose_server.store.embedded import redis_url
 from microdose_server.store.redis import LOST, connect, patiently, ping
+from microdose_server.store.shelf import KEY, RemoteShelf
 from microdose_server.store.viewers import Viewers
 
 RQ_MARGIN_S = 15
@@ -126,8 +128,13 @@ class JobWorker(Worker):
     def run_maintenance_tasks(self) -> None:
         """Between two waits for a job: look for lost ones, and what else is nobody's own task."""
         self.last_cleaned_at = now()  # type: ignore[assignment]
-        collecting = partial(collect, self._settings, self.connection, every_s=EVERY_S)
-        tasks = (self._recovery.look, self._tidy, Viewers(self.connection).restore, collecting)
+        tasks: list[Callable[[], object]] = [
+            self._recovery.look,
+            self._tidy,
+            Viewers(self.connection).restore,
+        ]
+        if self._settings.blobs_url is None:  # else what is to be collected is on another machine
+            tasks.append(partial(collect, self._settings, self.connection, every_s=EVERY_S))
         for task in tasks:
             try:
                 task()
@@ -173,7 +180,8 @@ def run_worker(settings: Settings, *, burst: bool = False) -> None:
     Needs the main thread.
 
     Raises:
-        Unavailable: no Redis.
+        Unavailable: no Redis, or no API at `Settings.blobs_url`.
+        ProblemError: that API does not take the key.
     """
     exit_when_told()  # until rq's own handlers stand
     os.environ.update(settings.environ())
@@ -181,6 +189,8 @@ def run_worker(settings: Settings, *, burst: bool = False) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     client = connect(redis_url(settings), block_s=RQ_MARGIN_S + settings.look_s)
     ping(client)
+    if settings.blobs_url is not None:
+        RemoteShelf(settings.blobs_url, "originals", os.environ.get(KEY, "")).check()
     worker = JobWorker(JobQueue(client), settings)
     worker.work(burst=burst, logging_level=settings.log_level.upper())
 

@@ -24,10 +24,11 @@ _TOKEN = re.compile(r"md_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")
 
 
 class Scope(StrEnum):
-    """What a key allows. `admin` includes the others."""
+    """What a key allows. `worker` is for workers that share no disk with the API; `admin` includes all."""
 
     PUBLISH = "publish"
     VIEW = "view"
+    WORKER = "worker"
     ADMIN = "admin"
 
 

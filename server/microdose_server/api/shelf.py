@@ -1,0 +1,70 @@
+"""What workers on other machines need: the publishers' pictures, and a place for what they make of them.
+
+A worker on the API's machine uses the data folder itself.
+"""
+
+from typing import Annotated, Any, Final
+
+from anyio import to_thread
+from fastapi import APIRouter, Path, Request
+from starlette.responses import FileResponse
+
+from microdose.digest import MAX_BLOB_BYTES, PATTERN
+from microdose_server.api.auth import WORK
+from microdose_server.api.body import length_of, received
+from microdose_server.api.keeping import require_room
+from microdose_server.api.media import accept
+from microdose_server.api.problem import problems
+from microdose_server.api.services import Here, Services
+from microdose_server.store.blobs import BlobStore
+
+router = APIRouter(tags=["workers"])
+BYTES: Final = "application/octet-stream"
+_BINARY: Final[dict[str, Any]] = {BYTES: {"schema": {"type": "string", "format": "binary"}}}
+_BODY: Final = {"requestBody": {"required": True, "content": _BINARY}}
+_REFUSED: Final = problems(
+    "invalid-request", "too-large", "too-slow", "unsupported-media-type", "digest-mismatch", "no-space"
+)
+Named = Annotated[str, Path(pattern=PATTERN)]
+
+
+@router.get(
+    "/originals/{digest}",
+    dependencies=[WORK],
+    response_class=FileResponse,
+    responses={200: {"content": _BINARY}, **problems("not-found", "invalid-request")},
+)
+def read_original(here: Here, digest: Named) -> FileResponse:
+    """The bytes of an original."""
+    here.originals.size(digest)
+    return FileResponse(here.originals.path(digest), media_type=BYTES)
+
+
+@router.put(
+    "/originals/{digest}",
+    status_code=204,
+    dependencies=[WORK, accept(BYTES)],
+    responses=_REFUSED,
+    openapi_extra=_BODY,
+)
+async def put_original(here: Here, digest: Named, request: Request) -> None:
+    """Keep what a job will need if it is begun again; never served to viewers."""
+    await _keep(here, here.originals, digest, request)
+
+
+@router.put(
+    "/blobs/{digest}",
+    status_code=204,
+    dependencies=[WORK, accept(BYTES)],
+    responses=_REFUSED,
+    openapi_extra=_BODY,
+)
+async def put_blob(here: Here, digest: Named, request: Request) -> None:
+    """Keep a blob that a job is about to publish."""
+    await _keep(here, here.blobs, digest, request)
+
+
+async def _keep(here: Services, store: BlobStore, digest: str, request: Request) -> None:
+    await to_thread.run_sync(require_room, here, length_of(request, MAX_BLOB_BYTES))
+    async with received(request, store, digest) as incoming:
+        await to_thread.run_sync(incoming.keep)

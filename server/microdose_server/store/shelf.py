@@ -1,0 +1,117 @@
+"""Where a job gets originals and puts blobs: the disk of the API, or, on another machine, the API itself.
+
+worker --GET /v1/originals/{digest}--> API        with a key of the scope worker
+       --PUT /v1/blobs/{digest}------>            nothing is shared but Redis
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, Protocol
+
+import httpx
+from pydantic import ValidationError
+
+from microdose.digest import digest_of, verify
+from microdose.errors import MicrodoseError, NotFound, Unavailable
+from microdose.problem import Problem, ProblemError
+from microdose_server.settings import Settings
+from microdose_server.store import blobs
+
+KEY: Final = "MICRODOSE_KEY"
+"""The variable with the API key. No setting: those are logged, and passed on."""
+TIMEOUT_S: Final = 60.0
+PATIENCE_S: Final = 60.0
+"""How long an API that is away is waited for; it may just be starting anew."""
+PAUSE_S: Final = 1.0
+FULL: Final = 507
+
+
+class Shelf(Protocol):
+    """Immutable bytes by digest."""
+
+    def get(self, digest: str) -> bytes:
+        """The bytes named `digest`, verified. Raises NotFound, DigestMismatch, Unavailable."""
+
+    def put(self, data: bytes) -> str:
+        """Keep bytes and return their digest. Raises BadUpload, OSError, ProblemError, Unavailable."""
+
+
+class RemoteShelf:
+    """The blobs or the originals of an API, reached by HTTP."""
+
+    def __init__(self, url: str, kind: str, key: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        """`url` is the API's, `kind` is blobs or originals. Raises Unavailable for what is no URL."""
+        if not re.match(r"https?://[^/]", url):
+            raise Unavailable(f"{url!r} is not the URL of an API; give one like http://api:8710")
+        self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT_S)
+        self._path = f"/v1/{kind}"
+        self._sleep = sleep
+
+    def get(self, digest: str) -> bytes:
+        """As `Shelf`."""
+        data = self._call("GET", digest).content
+        verify(data, digest)
+        return data
+
+    def put(self, data: bytes) -> str:
+        """As `Shelf`."""
+        digest = digest_of(data)
+        self._call("PUT", digest, data)
+        return digest
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._http.close()
+
+    def check(self) -> None:
+        """Return when the API answers and takes the key. Raises Unavailable or ProblemError."""
+        with suppress(NotFound):
+            self._call("GET", digest_of(b"nothing is called like this"), patience_s=0)
+
+    def _call(
+        self, method: str, digest: str, data: bytes | None = None, patience_s: float = PATIENCE_S
+    ) -> httpx.Response:
+        deadline = time.monotonic() + patience_s
+        while True:
+            error = self._try(method, digest, data)
+            if isinstance(error, httpx.Response):
+                return error
+            passing = isinstance(error, Unavailable)
+            if not passing or time.monotonic() > deadline:
+                raise error
+            self._sleep(PAUSE_S)
+
+    def _try(self, method: str, digest: str, data: bytes | None) -> httpx.Response | MicrodoseError:
+        """A good answer, or what went wrong: Unavailable where that may pass."""
+        where = f"{self._http.base_url}{self._path}/{digest}"
+        try:
+            answer = self._http.request(method, f"{self._path}/{digest}", content=data)
+        except httpx.TransportError as error:
+            return Unavailable(f"cannot reach {where}: {error or type(error).__name__}")
+        if answer.is_success:
+            return answer
+        if answer.status_code == 404:
+            return NotFound(f"no {where}")
+        if answer.status_code >= 500 and answer.status_code != FULL:
+            return Unavailable(f"{where} answers {answer.status_code}")
+        try:
+            return ProblemError(Problem.model_validate_json(answer.content))
+        except ValidationError:
+            return Unavailable(f"{where} answers {answer.status_code}, and is no Microdose API")
+
+
+def originals(settings: Settings) -> Shelf:
+    """The publishers' pictures, and what jobs keep of their work until it is published."""
+    if settings.blobs_url is None:
+        return blobs.originals(settings.data_dir)
+    return RemoteShelf(settings.blobs_url, "originals", os.environ.get(KEY, ""))
+
+
+def public_blobs(settings: Settings) -> Shelf:
+    """What viewers may fetch."""
+    if settings.blobs_url is None:
+        return blobs.public_blobs(settings.data_dir)
+    return RemoteShelf(settings.blobs_url, "blobs", os.environ.get(KEY, ""))
