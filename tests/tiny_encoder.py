@@ -12,7 +12,10 @@ from tests.tiny_base import HYPER_CHANNELS, LATENT_CHANNELS, tiny_base
 
 
 class TinyEncoder:
-    """Encodes for `tiny_base()`; its "teacher" decodes without loss."""
+    """Encodes for `tiny_base()`; its "teacher" decodes without loss. `encoded` counts pictures."""
+
+    def __init__(self) -> None:
+        self.encoded = 0
 
     @property
     def base(self) -> LoadedBase:
@@ -21,6 +24,7 @@ class TinyEncoder:
 
     def encode(self, pixels: NDArray[np.uint8], epoch: int = 0) -> Encoded:
         """pixels: uint8[H,W,3]."""
+        self.encoded += 1
         height, width, _ = pixels.shape
         rows, columns = latent_side(height), latent_side(width)
         padding = (0, 16 * rows - height), (0, 16 * columns - width), (0, 0)

@@ -22,7 +22,7 @@ from microdose_server.codec.folder import load_bases
 from microdose_server.jobs.retention import forget_jobs
 from microdose_server.settings import Settings
 from microdose_server.store.blobs import originals, public_blobs
-from microdose_server.store.named import named_by_base, named_by_frames, named_by_manifests
+from microdose_server.store.named import named_by_base, named_by_drafts, named_by_frames, named_by_manifests
 from microdose_server.store.sequences import Sequences
 from microdose_server.store.sweep import Swept, sweep
 
@@ -73,10 +73,11 @@ def _sweep(settings: Settings, client: redis.Redis, last: Unnamed, now: float) -
     if not Sequences(client).page(limit=1).items:
         return Swept(0, 0, {}), Swept(0, 0, {})
     blobs, grace_s = public_blobs(settings.data_dir), settings.gc_grace_s
-    public, by_frames = named_by_manifests(client, blobs) | _offered(), named_by_frames(client)
+    public = named_by_manifests(client, blobs) | _offered()
+    for_jobs = named_by_frames(client) | named_by_drafts(client)
     return (
         sweep(blobs, public, last.get("blobs", {}), now=now, grace_s=grace_s),
-        sweep(originals(settings.data_dir), by_frames, last.get("originals", {}), now=now, grace_s=grace_s),
+        sweep(originals(settings.data_dir), for_jobs, last.get("originals", {}), now=now, grace_s=grace_s),
     )
 
 

@@ -50,6 +50,11 @@ def frames(sequence: str) -> str:
     return f"md:{{s:{sequence}}}:frames"
 
 
+def drafts(sequence: str) -> str:
+    """Hash: frame number to what the work on it has left for another attempt."""
+    return f"md:{{s:{sequence}}}:drafts"
+
+
 def sequences() -> str:
     """Sorted set: all sequences by time of creation."""
     return "md:sequences"

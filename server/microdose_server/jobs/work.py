@@ -20,6 +20,7 @@ from microdose_server.codec.folder import load_base
 from microdose_server.distil.specialise import Budget, Dosed, Progress, Target, specialise
 from microdose_server.intake.picture import read_picture
 from microdose_server.jobs.attempt import Assignment, make_attempt
+from microdose_server.jobs.drafts import Drafts
 from microdose_server.jobs.horse import Errand
 from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.publication import EPOCH, Coded, Publication, make_publication, make_results
@@ -28,7 +29,7 @@ from microdose_server.settings import Settings
 from microdose_server.store.bus import publish, put_hot_blob
 from microdose_server.store.redis import patiently
 from microdose_server.store.sequences import Sequences
-from microdose_server.store.shelf import originals, public_blobs
+from microdose_server.store.shelf import Shelf, originals, public_blobs
 
 
 class PictureEncoder(Protocol):
@@ -65,7 +66,9 @@ def process(given: Assignment, encoder: PictureEncoder) -> None:
     """Everything between uploaded pictures and a published sequence. Raises Fenced when it must stop."""
     sequences, settings, report = Sequences(given.client), given.settings, given.report
     sequence = sequences.get(given.attempt.sequence)
-    pictures = list(encode(settings, sequences.frames(sequence.id), encoder, report))
+    shelf = originals(settings)
+    drafts = Drafts(given.client, sequence.id, encoder.base, shelf)
+    pictures = list(encode(settings, sequences.frames(sequence.id), encoder, shelf, drafts, report))
     dosed = distil(settings, pictures, encoder, report, choice=sequence.dose, lmbda=sequence.lmbda)
     verify(pictures, encoder, dosed, report)
     coded = [picture.coded for picture in pictures]
@@ -73,17 +76,25 @@ def process(given: Assignment, encoder: PictureEncoder) -> None:
     keep(given, publication)
     results = make_results(publication.manifest, report.seconds)
     patiently(lambda: publish(given.client, given.attempt, publication.manifest, publication.events, results))
+    drafts.forget()
 
 
 def encode(
-    settings: Settings, frames: Sequence[Frame], encoder: PictureEncoder, report: Reporter
+    settings: Settings,
+    frames: Sequence[Frame],
+    encoder: PictureEncoder,
+    shelf: Shelf,
+    drafts: Drafts,
+    report: Reporter,
 ) -> Iterator[EncodedPicture]:
-    """Every original read again, and through the teacher once."""
+    """Every original read again, and through the teacher once, unless an earlier attempt has done that."""
     report.phase("encode", len(frames))
-    store = originals(settings)
     for done, frame in enumerate(frames, start=1):
-        picture = read_picture(store.get(frame.digest), settings.limits)
-        encoded = encoder.encode(picture.pixels, epoch=EPOCH)
+        encoded = drafts.find(frame)
+        if encoded is None:
+            picture = read_picture(shelf.get(frame.digest), settings.limits)
+            encoded = encoder.encode(picture.pixels, epoch=EPOCH)
+            drafts.keep(frame, encoded)
         yield EncodedPicture(Coded(frame, encoded.segment), encoded)
         report.step(done)
 

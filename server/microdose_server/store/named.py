@@ -2,7 +2,7 @@
 
 manifests of all sequences --> base, doses, segments     public
 bases of manifests or on offer --> their graphs          public
-frames of sequences that a job may still need            originals
+frames and drafts of sequences that a job may need       originals
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from microdose.manifest import Manifest, parse_manifest
 from microdose.resources import Sequence, SequenceState
 from microdose_server.store.blobs import BlobStore
 from microdose_server.store.bus import read_manifest
+from microdose_server.store.drafts import read_drafts
 from microdose_server.store.sequences import Sequences
 
 PAGE = 200
@@ -63,6 +64,17 @@ def named_by_frames(client: redis.Redis) -> set[str]:
         for sequence in all_sequences(client)
         if sequence.state is not SequenceState.PUBLISHED
         for frame in sequences.frames(sequence.id)
+    }
+
+
+def named_by_drafts(client: redis.Redis) -> set[str]:
+    """Digests of what jobs keep of their work, for another attempt."""
+    return {
+        digest
+        for sequence in all_sequences(client)
+        if sequence.state is not SequenceState.PUBLISHED
+        for draft in read_drafts(client, sequence.id).values()
+        for digest in draft.blobs
     }
 
 

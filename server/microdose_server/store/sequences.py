@@ -185,7 +185,15 @@ class Sequences:
             NotFound: no such sequence.
         """
         record = keys.sequence(sequence)
-        everything = (keys.sequence, keys.frames, keys.fence, keys.lease, keys.manifest, keys.events)
+        everything = (
+            keys.sequence,
+            keys.frames,
+            keys.drafts,
+            keys.fence,
+            keys.lease,
+            keys.manifest,
+            keys.events,
+        )
 
         def remove(pipeline: Pipeline) -> None:
             owner, size = pipeline.hmget(record, ["owner", "size"])

@@ -12,6 +12,7 @@ from microdose.errors import Fenced, NotFound
 from microdose.manifest import parse_manifest
 from microdose.resources import DoseChoice, Frame, SequenceCreate, SequenceState
 from microdose_client.bus import Bus
+from microdose_server.codec.encode import Encoded
 from microdose_server.jobs import outcome
 from microdose_server.jobs.attempt import Assignment
 from microdose_server.jobs.progress import Reporter
@@ -21,9 +22,11 @@ from microdose_server.jobs.work import encoder_for, process
 from microdose_server.settings import Settings
 from microdose_server.store.blobs import originals, public_blobs
 from microdose_server.store.bus import read_manifest
+from microdose_server.store.drafts import read_drafts
 from microdose_server.store.fields import to_field
+from microdose_server.store.named import named_by_drafts
 from microdose_server.store.sequences import Sequences
-from tests.photos import encode, photo
+from tests.photos import Pixels, encode, photo
 from tests.streams import job_events
 from tests.tiny_encoder import TinyEncoder
 
@@ -110,3 +113,63 @@ def test_a_missing_original_is_named(bus: redis.Redis, give: Give, tmp_path: Pat
     originals(tmp_path).path(frame.digest).unlink()
     with pytest.raises(NotFound, match=frame.digest):
         process(given, TinyEncoder())
+
+
+class Dying(TinyEncoder):
+    """Dies at its second picture."""
+
+    def encode(self, pixels: Pixels, epoch: int = 0) -> Encoded:
+        if self.encoded:
+            raise KeyboardInterrupt
+        return super().encode(pixels, epoch)
+
+
+def again(given: Assignment) -> Assignment:
+    """The next attempt at the same job."""
+    begun = outcome.begin(given.client, Jobs(given.client).get(given.attempt.job))
+    assert begun is not None
+    job, attempt = begun
+    report = Reporter(Jobs(given.client), job, attempt.token, every_s=0)
+    return Assignment(given.client, given.settings, attempt, report)
+
+
+def test_what_was_encoded_before_the_process_died_is_not_encoded_again(bus: redis.Redis, give: Give) -> None:
+    given, encoder = give(), TinyEncoder()
+    with pytest.raises(KeyboardInterrupt):
+        process(given, Dying())
+    assert set(read_drafts(bus, given.attempt.sequence)) == {0}
+    process(again(given), encoder)
+    assert encoder.encoded == 1
+    manifest = parse_manifest(read_manifest(bus, given.attempt.sequence) or b"")
+    assert len(manifest.segments) == 2
+    assert read_drafts(bus, given.attempt.sequence) == {}
+
+
+@pytest.mark.parametrize("harm", ["blob gone", "blob damaged", "other base", "other frame"])
+def test_a_draft_that_is_of_no_use_is_made_again(
+    bus: redis.Redis, give: Give, tmp_path: Path, harm: str
+) -> None:
+    given, encoder = give(), TinyEncoder()
+    with pytest.raises(KeyboardInterrupt):
+        process(given, Dying())
+    sequence = given.attempt.sequence
+    draft = read_drafts(bus, sequence)[0]
+    if harm == "blob gone":
+        originals(tmp_path).path(draft.segment).unlink()
+    elif harm == "blob damaged":
+        originals(tmp_path).path(draft.picture).write_bytes(b"damaged")
+    else:
+        changed = {harm.split()[1]: digest_of(b"another")}
+        bus.hset(keys.drafts(sequence), "0", draft.model_copy(update=changed).model_dump_json())
+    process(again(given), encoder)
+    assert encoder.encoded == 2
+
+
+def test_drafts_stay_while_a_job_may_need_them(give: Give) -> None:
+    given = give()
+    with pytest.raises(KeyboardInterrupt):
+        process(given, Dying())
+    draft = read_drafts(given.client, given.attempt.sequence)[0]
+    assert named_by_drafts(given.client) == {draft.segment, draft.picture}
+    process(again(given), TinyEncoder())
+    assert named_by_drafts(given.client) == set()
