@@ -15,11 +15,11 @@ START_S = 60.0
 
 
 @contextmanager
-def live_api(settings: Settings, load_bases: LoadBases = lambda blobs: ()) -> Iterator[str]:
+def live_api(settings: Settings, load_bases: LoadBases = lambda blobs: (), port: int = 0) -> Iterator[str]:
     """Serve the API of `settings`, which names a Redis, by default without bases; yields its URL."""
     app = create_app(settings, load_bases)
     config = bounded(app, settings.limits)
-    config.port = 0
+    config.port = port
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

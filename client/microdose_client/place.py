@@ -9,10 +9,10 @@ Every picture is shown once and in order, by whichever way the viewer hears of i
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-from pydantic import ValidationError
+from typing import get_args
 
 from microdose.base import Descriptor
+from microdose.document import Document, parse_document
 from microdose.dose import MAX_CHAIN
 from microdose.errors import CorruptStream, Removed
 from microdose.manifest import MAX_EPOCHS, MAX_EVENT_BYTES, Event, Manifest, SegmentEntry
@@ -37,6 +37,9 @@ class Show:
 
 
 Action = Announce | Show
+
+
+TYPES = frozenset(get_args(Event.model_fields["type"].annotation))
 
 
 class Missed(Exception):
@@ -121,11 +124,15 @@ class Place:
         return Show(segment, self._epochs[segment.epoch], published, discontinuity)
 
 
+class _Kind(Document):
+    """As much of an event as every version of the protocol has."""
+
+    seq: int
+    type: str
+
+
 def _parse(data: bytes) -> Event:
-    """An event from JSON. Raises CorruptStream."""
-    if len(data) > MAX_EVENT_BYTES:
-        raise CorruptStream(f"an event of {len(data)} bytes; at most {MAX_EVENT_BYTES} are allowed")
-    try:
-        return Event.model_validate_json(data)
-    except ValidationError as error:
-        raise CorruptStream(f"not an event: {error.errors()[0]['msg']}") from None
+    """An event from JSON. Raises CorruptStream; Missed for one that only a newer program understands."""
+    if parse_document(_Kind, data, MAX_EVENT_BYTES).type not in TYPES:
+        raise Missed
+    return parse_document(Event, data, MAX_EVENT_BYTES)

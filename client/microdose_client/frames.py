@@ -1,0 +1,64 @@
+"""Decoded pictures as a stream of video frames, for ffplay, ffmpeg and whatever else reads a pipe.
+
+y4m   YUV4MPEG2, 4:4:4, BT.601 limited range: what a reader assumes who is told nothing
+raw   rgb24, one picture after the other
+"""
+
+from enum import StrEnum
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microdose.errors import BadPicture
+
+Pixels = NDArray[np.uint8]
+
+
+class Form(StrEnum):
+    """How frames are written."""
+
+    Y4M = "y4m"
+    RAW = "raw"
+
+
+_RGB_TO_YUV = np.array(
+    [
+        [0.299 * 219, 0.587 * 219, 0.114 * 219],
+        [-0.299 / 1.772 * 224, -0.587 / 1.772 * 224, 0.886 / 1.772 * 224],
+        [0.701 / 1.402 * 224, -0.587 / 1.402 * 224, -0.114 / 1.402 * 224],
+    ],
+    np.float32,
+) / np.float32(255)
+_OFFSET = np.array([16, 128, 128], np.float32)
+
+
+def to_yuv(pixels: Pixels) -> Pixels:
+    """sRGB uint8[H,W,3] to Y'CbCr (BT.601, limited range) uint8[3,H,W]."""
+    yuv = pixels.astype(np.float32) @ _RGB_TO_YUV.T + _OFFSET
+    return np.ascontiguousarray(np.rint(yuv).astype(np.uint8).transpose(2, 0, 1))
+
+
+class Frames:
+    """Writes pictures of one size to a pipe, each at once. `fps` is for who plays what was recorded."""
+
+    def __init__(self, stream: BinaryIO, form: Form, fps: int = 25) -> None:
+        self._stream, self._form, self._fps = stream, form, fps
+        self._size: tuple[int, int] | None = None
+
+    def write(self, pixels: Pixels) -> None:
+        """Write sRGB uint8[H,W,3]. Raises BadPicture for another size than the first had; OSError."""
+        height, width, _ = pixels.shape
+        if self._size is None:
+            self._size = width, height
+            if self._form is Form.Y4M:
+                head = f"YUV4MPEG2 W{width} H{height} F{self._fps}:1 Ip A1:1 C444 XCOLORRANGE=LIMITED\n"
+                self._stream.write(head.encode())
+        if self._size != (width, height):
+            first = "{}x{}".format(*self._size)
+            raise BadPicture(f"a picture of {width}x{height} after {first}: frames in a pipe have one size")
+        if self._form is Form.Y4M:
+            self._stream.write(b"FRAME\n")
+            pixels = to_yuv(pixels)
+        self._stream.write(pixels.tobytes())
+        self._stream.flush()
