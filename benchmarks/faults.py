@@ -23,13 +23,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import redis
 from PIL import Image
 
 from microdose import keys
@@ -56,6 +57,7 @@ POLL_S = 0.05
 WAIT_S = 3.0
 """The longest wait for a moment worth a kill."""
 STUCK_S = 180.0
+T = TypeVar("T")
 PATIENT = Retry(attempts=40, first_s=0.1, cap_s=2.0)
 
 
@@ -149,8 +151,9 @@ class Publisher(threading.Thread):
     def __init__(self, plant: Plant, key: str, files: Sequence[Path], tally: Tally, cache: Path) -> None:
         super().__init__(daemon=True)
         self.uploading = False
-        self.stopping = threading.Event()
-        self._run = Loop().run
+        self.stopping, self.given_up = threading.Event(), threading.Event()
+        self._loop = Loop()
+        self._run = self._loop.run
         self._api = Api(Http(plant.url, key=key, retry=PATIENT))
         self._client = Client(plant.url, key=key, retry=PATIENT, cache_dir=cache)
         self._bus = connect(socket_url(plant.folder))
@@ -159,29 +162,48 @@ class Publisher(threading.Thread):
 
     def run(self) -> None:
         """Publish."""
-        while not self.stopping.is_set():
-            dose = DoseChoice.FULL if self._tally.sequences % 3 == 0 else DoseChoice.NONE
-            sequence = persist(partial(self._run, self._api.create, SequenceCreate(dose=dose))).id
-            self._tally.sequences += 1
+        with self._loop, self._client, self._bus:
+            with suppress(Unavailable):
+                while not self.stopping.is_set():
+                    self._publish_one()
+            self._run(self._api.close)
+
+    def _publish_one(self) -> None:
+        dose = DoseChoice.FULL if self._tally.sequences % 3 == 0 else DoseChoice.NONE
+        sequence = self._persist(partial(self._run, self._api.create, SequenceCreate(dose=dose))).id
+        self._tally.sequences += 1
+        try:
+            self._publish(sequence)
+        except NotFound as error:
+            self._tally.note("lost", PICTURES, f"{sequence}: {error}")
+
+    def _persist(self, action: Callable[[], T]) -> T:
+        """`action`, again and again while the service is away. Raises Unavailable once given up."""
+        while True:
             try:
-                self._publish(sequence)
-            except NotFound as error:
-                self._tally.note("lost", PICTURES, f"{sequence}: {error}")
+                return action()
+            except (Unavailable, *LOST) as error:
+                if self.given_up.is_set():
+                    raise Unavailable("nobody waits any more") from error
+            except ProblemError as error:
+                if error.problem.status < 500:
+                    raise
+            time.sleep(POLL_S)
 
     def _publish(self, sequence: str) -> None:
         self.uploading = True
-        persist(lambda: put_all(self._run, self._api, sequence, self._files))
+        self._persist(lambda: put_all(self._run, self._api, sequence, self._files))
         self.uploading = False
-        job = persist(lambda: self._run(self._api.complete, sequence, SequenceComplete()))
+        job = self._persist(lambda: self._run(self._api.complete, sequence, SequenceComplete()))
         deadline = time.monotonic() + STUCK_S
-        while not (job := persist(lambda: self._run(self._api.job, job.id, wait=2))).state.final:
+        while not (job := self._persist(lambda: self._run(self._api.job, job.id, wait=2))).state.final:
             if time.monotonic() > deadline:
                 self._tally.note("stuck", 1, f"job {job.id} is {job.state} in {job.phase}")
                 return
         if job.state is not JobState.SUCCEEDED:
             self._tally.note("lost", PICTURES, f"job {job.id} {job.state}: {job.error}")
             return
-        persist(lambda: self._look(sequence))
+        self._persist(lambda: self._look(sequence))
 
     def _look(self, sequence: str) -> None:
         manifest = self._client.manifest(sequence)
@@ -207,28 +229,17 @@ class Publisher(threading.Thread):
         return good
 
 
-def persist(action: Callable[[], Any]) -> Any:
-    """`action`, again and again while the service is away."""
-    while True:
-        try:
-            return action()
-        except (Unavailable, *LOST):
-            time.sleep(POLL_S)
-        except ProblemError as error:
-            if error.problem.status < 500:
-                raise
-            time.sleep(POLL_S)
-
-
 class Killer:
     """Kills one after another, and measures how long it takes until all goes on."""
 
-    def __init__(self, plant: Plant, publishers: Sequence[Publisher], tally: Tally, seed: int) -> None:
+    def __init__(
+        self, plant: Plant, publishers: Sequence[Publisher], bus: redis.Redis, tally: Tally, seed: int
+    ) -> None:
         self._plant = plant
         self._publishers = publishers
         self._tally = tally
         self._random = random.Random(seed)
-        self._bus = connect(socket_url(plant.folder))
+        self._bus = bus
 
     def kill(self) -> str:
         """Wait for the moment, kill, and wait until it has recovered; returns what was killed when."""
@@ -295,6 +306,7 @@ def publishing(plant: Plant, count: int, tally: Tally) -> Iterator[list[Publishe
     for publisher in publishers:
         until(partial(_has_ended, publisher, plant), 2 * STUCK_S)
         tally.note("stuck", int(publisher.is_alive()), "a publisher does not come to its end")
+        publisher.given_up.set()
 
 
 def _has_ended(publisher: Publisher, plant: Plant) -> bool:
@@ -324,7 +336,8 @@ def measure(args: argparse.Namespace) -> Tally:
         plant = stack.enter_context(Plant(folder, args.workers, args.lease_s))
         report = stack.enter_context(reporter(quiet=args.json))
         publishers = stack.enter_context(publishing(plant, args.publishers, tally))
-        killer = Killer(plant, publishers, tally, args.seed)
+        bus = stack.enter_context(connect(plant.valkey.url))
+        killer = Killer(plant, publishers, bus, tally, args.seed)
         while time.monotonic() < end and (not count or tally.kills < count):
             report(Step("killing", tally.kills + 1, count or 0, killer.kill()))
     return tally
