@@ -10,11 +10,11 @@ from contextlib import suppress
 
 from microdose.digest import digest_of
 from microdose.dose import DoseKind
-from microdose.errors import BadPicture, Unavailable
+from microdose.errors import BadPicture, Fenced, Unavailable
 from microdose.resources import Frame
 from microdose_server.jobs.attempt import Assignment, make_attempt
 from microdose_server.jobs.horse import Errand
-from microdose_server.jobs.publication import Coded, make_publication, make_results
+from microdose_server.jobs.publication import Coded, Publication, make_publication, make_results
 from microdose_server.store.bus import publish
 from microdose_server.store.redis import LOST
 from tests.tiny_base import tiny_base, tiny_dose, tiny_segment
@@ -50,6 +50,16 @@ def patient(errand: Errand) -> None:
     make_attempt(errand, _work_until_told)
 
 
+def silent(errand: Errand) -> None:
+    """Report nothing."""
+    make_attempt(errand, _wait_for_ever)
+
+
+def deaf_once(errand: Errand) -> None:
+    """Publish; the first attempt hears of nothing but the key `go:<job>`, and notes in `fenced:<job>`."""
+    make_attempt(errand, lambda given: (_publish_late if given.report.job.attempt == 1 else _publish)(given))
+
+
 def refusing(errand: Errand) -> None:
     """Fail by an error of the input."""
     make_attempt(errand, _refuse)
@@ -79,13 +89,19 @@ def note_process(given: Assignment) -> None:
 
 def _publish(given: Assignment) -> None:
     note_process(given)
-    base, sequence = tiny_base(), given.attempt.sequence
-    dose, segment = tiny_dose(base), tiny_segment(base)
-    frame = Frame(n=0, digest=digest_of(b""), size=0, width=40, height=24)
-    made = make_publication(sequence, "tiny", base, [Coded(frame, segment)], dose, DoseKind.FULL)
     given.report.phase("publish", 1)
+    made = _publication(given)
     results = make_results(made.manifest, given.report.seconds)
     publish(given.client, given.attempt, made.manifest, made.events, results)
+
+
+def _publication(given: Assignment) -> Publication:
+    base = tiny_base()
+    dose, segment = tiny_dose(base), tiny_segment(base)
+    frame = Frame(n=0, digest=digest_of(b""), size=0, width=40, height=24)
+    return make_publication(
+        given.attempt.sequence, "tiny", base, [Coded(frame, segment)], dose, DoseKind.FULL
+    )
 
 
 def _work_for_ever(given: Assignment) -> None:
@@ -107,6 +123,23 @@ def _work_until_told(given: Assignment) -> None:
         with suppress(*LOST):
             told = bool(given.client.exists(f"go:{given.attempt.job}"))
     _publish(given)
+
+
+def _wait_for_ever(given: Assignment) -> None:
+    note_process(given)
+    time.sleep(10**6)
+
+
+def _publish_late(given: Assignment) -> None:
+    note_process(given)
+    while not given.client.exists(f"go:{given.attempt.job}"):
+        time.sleep(0.05)
+    made = _publication(given)
+    try:
+        publish(given.client, given.attempt, made.manifest, made.events, make_results(made.manifest, {}))
+    except Fenced:
+        given.client.set(f"fenced:{given.attempt.job}", 1)
+        raise
 
 
 def _die(given: Assignment) -> None:

@@ -276,6 +276,8 @@ def _step_of(job: Job) -> Step:
     remarks = []
     if job.loss is not None:
         remarks.append(f"loss {job.loss:.4g}")
+    if job.psnr is not None:
+        remarks.append(f"{job.psnr:.2f} dB")
     if job.eta_s is not None:
         remarks.append(f"{job.eta_s:.0f} s left")
     return Step(job.phase or job.state, job.step, job.steps, ", ".join(remarks))

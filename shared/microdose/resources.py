@@ -129,7 +129,8 @@ class Job(Document):
     """The work of turning frames into a published sequence.
 
     `attempt` counts how often it was started, `losses` how many of these attempts were lost with their
-    process or a service that they need; after so many the job fails.
+    process or a service that they need; after so many the job fails. `psnr` is to the teacher's
+    pictures, in dB.
     """
 
     id: Id
@@ -142,6 +143,7 @@ class Job(Document):
     step: Count = 0
     steps: Count = 0
     loss: float | None = None
+    psnr: float | None = None
     eta_s: float | None = None
     error: Problem | None = None
     created: AwareDatetime

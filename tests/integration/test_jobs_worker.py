@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import redis
 
+from microdose import keys
 from microdose.manifest import parse_manifest
 from microdose.resources import Job, JobState, SequenceState
 from microdose_server.jobs import outcome
@@ -142,6 +143,51 @@ def test_a_stopped_process_that_wakes_up_disturbs_nobody(
     assert poll(lambda: has_ended(pid), 15)
     assert Jobs(bus).get(job.id) == done
     assert state_of(bus, job) == SequenceState.PUBLISHED
+
+
+def test_a_stopped_process_that_wakes_up_at_its_end_publishes_nothing(
+    bus: redis.Redis, redis_url: str, start_worker: StartWorker
+) -> None:
+    """Its worker stays stopped, so that nothing but the fence keeps it from publishing."""
+    job = enqueue(bus, "deaf_once")
+    worker = start_worker(redis_url)
+    (pid,) = pids(bus, job)
+    os.kill(worker.pid, signal.SIGSTOP)
+    os.kill(pid, signal.SIGSTOP)
+    start_worker(redis_url)
+    done = finish(bus, job)
+    assert (done.state, done.attempt) == (JobState.SUCCEEDED, 2)
+    before = bus.dump(keys.events(job.sequence)), read_manifest(bus, job.sequence)
+    bus.set(f"go:{job.id}", 1)
+    os.kill(pid, signal.SIGCONT)
+    assert poll(lambda: has_ended(pid), 60)
+    assert bus.exists(f"fenced:{job.id}")
+    assert (bus.dump(keys.events(job.sequence)), read_manifest(bus, job.sequence)) == before
+    assert Jobs(bus).get(job.id) == done
+
+
+def test_a_job_that_a_dead_worker_had_popped_is_found(
+    bus: redis.Redis, redis_url: str, start_worker: StartWorker
+) -> None:
+    """It was off the line, and noted nowhere yet."""
+    job = enqueue(bus, "publishing")
+    JobQueue(bus).lines[job.priority].remove(job.id)
+    start_worker(redis_url)
+    done = finish(bus, job)
+    assert (done.state, done.attempt, done.losses) == (JobState.SUCCEEDED, 1, 1)
+
+
+def test_a_job_that_makes_no_progress_is_stalled(
+    bus: redis.Redis, redis_url: str, start_worker: StartWorker
+) -> None:
+    job, after = enqueue(bus, "silent"), enqueue(bus, "publishing")
+    start_worker(redis_url, MICRODOSE_STALL_SECONDS="8", MICRODOSE_JOB_ATTEMPTS="1")
+    (pid,) = pids(bus, job)
+    done = finish(bus, job)
+    assert done.error is not None
+    assert (done.state, done.error.slug) == (JobState.FAILED, "job-stalled")
+    assert has_ended(pid)
+    assert finish(bus, after).state == JobState.SUCCEEDED
 
 
 def test_a_worker_asked_to_stop_gives_its_job_back(

@@ -44,6 +44,7 @@ def begin(client: redis.Redis, job: Job) -> tuple[Job, Attempt] | None:
             "phase": "load",
             "step": 0,
             "loss": None,
+            "psnr": None,
             "eta_s": None,
         }
     )

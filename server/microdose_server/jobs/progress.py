@@ -9,9 +9,18 @@ from microdose_server.jobs.records import Jobs
 from microdose_server.store.redis import LOST
 
 EVERY_S = 0.5
-"""The shortest time between two reports of one phase: a reader needs no more, and a stream keeps them all."""
+"""The shortest time between two reports of one phase: a reader needs no more."""
+REPORTS = 1000
+"""The longer a phase takes the rarer they are, so that the stream keeps them all: about this many, and
+as many again each time the phase takes 2.7 times as long.
+"""
 
 log = logging.getLogger(__name__)
+
+
+def gap(elapsed: float, every_s: float) -> float:
+    """Seconds from one report of a phase to the next, `elapsed` seconds after it began."""
+    return max(every_s, elapsed / REPORTS)
 
 
 class Reporter:
@@ -29,9 +38,11 @@ class Reporter:
         """A new phase of `steps` steps begins. Raises Fenced as `step`."""
         self._begun = time.monotonic()
         self.seconds[name] = 0.0
-        self._tell({"phase": name, "step": 0, "steps": steps, "loss": None, "eta_s": None})
+        self._tell({"phase": name, "step": 0, "steps": steps, "loss": None, "psnr": None, "eta_s": None})
 
-    def step(self, step: int, loss: float | None = None, *, steps: int | None = None) -> None:
+    def step(
+        self, step: int, loss: float | None = None, psnr: float | None = None, *, steps: int | None = None
+    ) -> None:
         """`step` steps of this phase are done; `steps` corrects how many there will be.
 
         Raises:
@@ -41,10 +52,10 @@ class Reporter:
         elapsed = now - self._begun
         self.seconds[self.job.phase or ""] = elapsed
         steps = self.job.steps if steps is None else steps
-        if now - self._told < self._every_s and step < steps:
+        if now - self._told < gap(elapsed, self._every_s) and step < steps:
             return
         eta = elapsed / step * max(0, steps - step) if step else None
-        self._tell({"step": step, "steps": steps, "loss": loss, "eta_s": eta})
+        self._tell({"step": step, "steps": steps, "loss": loss, "psnr": psnr, "eta_s": eta})
 
     def _tell(self, changes: dict[str, object]) -> None:
         self._told = time.monotonic()

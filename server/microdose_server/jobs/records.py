@@ -11,7 +11,7 @@ from microdose_server.store.redis import text
 from microdose_server.store.scripts import run_script
 from microdose_server.store.sequences import page_of_ids
 
-MAX_EVENTS = 2_000
+MAX_EVENTS = 20_000
 
 
 class Jobs:

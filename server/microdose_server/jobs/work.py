@@ -112,7 +112,7 @@ def distil(
     report.phase("distil", settings.distil_steps)
 
     def tell(progress: Progress) -> None:
-        report.step(progress.step, progress.loss, steps=progress.steps)
+        report.step(progress.step, progress.loss, progress.psnr, steps=progress.steps)
 
     return specialise(
         encoder.base,

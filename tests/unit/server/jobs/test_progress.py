@@ -6,8 +6,8 @@ import redis
 from microdose.errors import Fenced
 from microdose.resources import Job
 from microdose_server.jobs import outcome
-from microdose_server.jobs.progress import Reporter
-from microdose_server.jobs.records import Jobs
+from microdose_server.jobs.progress import EVERY_S, Reporter, gap
+from microdose_server.jobs.records import MAX_EVENTS, Jobs
 from microdose_server.store.redis import connect
 from tests.streams import job_events
 
@@ -24,9 +24,9 @@ def test_a_reader_sees_phase_step_loss_and_time_left(bus: redis.Redis, enqueue: 
     job = enqueue()
     report = start(bus, job, every_s=0)
     report.phase("distil", 4)
-    report.step(1, 0.5)
+    report.step(1, 0.5, 31.5)
     seen = Jobs(bus).get(job.id)
-    assert (seen.phase, seen.step, seen.steps, seen.loss) == ("distil", 1, 4, 0.5)
+    assert (seen.phase, seen.step, seen.steps, seen.loss, seen.psnr) == ("distil", 1, 4, 0.5, 31.5)
     assert seen.eta_s is not None
     assert seen.eta_s == pytest.approx(3 * report.seconds["distil"])
 
@@ -39,6 +39,14 @@ def test_steps_close_to_each_other_are_told_as_one(bus: redis.Redis, enqueue: En
         report.step(step)
     steps = [event.job.step for event in job_events(bus, job.id)]
     assert steps[-2:] == [0, 100]
+
+
+def test_the_reports_of_a_day_are_all_kept() -> None:
+    elapsed, reports = 0.0, 0
+    while elapsed < 86_400:
+        assert gap(elapsed, EVERY_S) < 120
+        elapsed, reports = elapsed + gap(elapsed, EVERY_S), reports + 1
+    assert reports < MAX_EVENTS / 2
 
 
 def test_a_new_phase_starts_afresh(bus: redis.Redis, enqueue: Enqueue) -> None:
