@@ -15,6 +15,7 @@ from microdose.errors import MicrodoseError
 from microdose.resources import DoseChoice, Priority
 from microdose_client import commands
 from microdose_client.aio import DEFAULT_SERVER
+from microdose_client.frames import Form
 from microdose_client.printable import printable
 from microdose_client.progress import reporter
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 EXAMPLE = """example:
   microdose push holiday/ --name Holiday --wait
   microdose pull 01jd3q8v6m4x2z7k9w5t0r1yhc -o decoded/
+  microdose watch 01jd3q8v6m4x2z7k9w5t0r1yhc
 """
 
 
@@ -36,7 +38,16 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_push, _add_pull, _add_info, _add_export, _add_decode, _add_jobs, _add_cancel):
+    for add in (
+        _add_push,
+        _add_pull,
+        _add_watch,
+        _add_info,
+        _add_export,
+        _add_decode,
+        _add_jobs,
+        _add_cancel,
+    ):
         add(verbs)
     return parser
 
@@ -59,10 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("microdose: interrupted", file=sys.stderr)
         return 1
+    stream = sys.stderr if getattr(args, "pipe", None) else sys.stdout  # which has carried frames
     if args.json:
-        print(TypeAdapter(object).dump_json(outcome.value, indent=2).decode())
+        print(TypeAdapter(object).dump_json(outcome.value, indent=2).decode(), file=stream)
     else:
-        print(printable(outcome.text))
+        print(printable(outcome.text), file=stream)
     return 0
 
 
@@ -91,12 +103,27 @@ def _add_pull(verbs: "Verbs") -> None:
     verb = _verb(verbs, "pull", commands.run_pull, "decode a sequence into PNG files", "pull SEQ -o decoded/")
     verb.add_argument("sequence", metavar="SEQ")
     verb.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+    verb.add_argument("--follow", action="store_true", help="stay for new pictures until the sequence ends")
+    _add_connection(verb)
+
+
+def _add_watch(verbs: "Verbs") -> None:
+    verb = _verb(
+        verbs, "watch", commands.run_watch, "decode a sequence as it comes", "watch SEQ --pipe y4m | ffplay -"
+    )
+    verb.add_argument("sequence", metavar="SEQ")
+    verb.add_argument(
+        "--start", type=int, metavar="N", help="first picture; -1: the newest (default: it, or 0 once ended)"
+    )
+    verb.add_argument("--pictures", type=_count, metavar="N", help="stop after so many")
+    verb.add_argument("--pipe", type=Form, choices=list(Form), help="write frames to stdout: y4m, or rgb24")
+    verb.add_argument("--fps", type=_count, default=25, help="what y4m says (default: %(default)s)")
     _add_connection(verb)
 
 
 def _add_info(verbs: "Verbs") -> None:
     verb = _verb(verbs, "info", commands.run_info, "describe a sequence or file", "info holiday.mds --json")
-    verb.add_argument("subject", metavar="SEQ|FILE")
+    verb.add_argument("subject", metavar="SEQ|FILE|URL")
     _add_connection(verb)
 
 
@@ -111,7 +138,7 @@ def _add_export(verbs: "Verbs") -> None:
 
 def _add_decode(verbs: "Verbs") -> None:
     verb = _verb(verbs, "decode", commands.run_decode, "decode an .mds file", "decode holiday.mds -o out/")
-    verb.add_argument("file", type=Path, metavar="FILE.mds")
+    verb.add_argument("file", metavar="FILE.mds|URL")
     verb.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
 
 

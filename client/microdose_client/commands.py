@@ -3,8 +3,11 @@
 Each `run_…` raises the errors of `microdose.errors`; the caller turns them into one line and an exit code.
 """
 
+import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,9 +17,12 @@ from microdose.manifest import ByteCounts
 from microdose.problem import ProblemError, make_problem
 from microdose.resources import Job, JobState
 from microdose_client.client import Client
+from microdose_client.frames import Frames, until_closed
 from microdose_client.offline import decode_file, file_info
-from microdose_client.progress import Report
+from microdose_client.progress import Report, Step, seldom
+from microdose_client.remote import is_url
 from microdose_client.results import Info, Pulled
+from microdose_client.watch import Meter
 
 
 @dataclass(frozen=True)
@@ -61,8 +67,25 @@ def run_push(args: Namespace, report: Report) -> Outcome:
 def run_pull(args: Namespace, report: Report) -> Outcome:
     """Decode a published sequence into a directory."""
     with _client(args) as client:
-        pulled = client.pull(args.sequence, args.out, progress=report)
+        report = seldom(report) if args.follow else report
+        pulled = client.pull(args.sequence, args.out, follow=args.follow, progress=report)
     return Outcome(pulled, _pulled(pulled, args.out))
+
+
+def run_watch(args: Namespace, report: Report) -> Outcome:
+    """Decode a sequence as it comes and tell how it goes; with --pipe, write its frames to stdout."""
+    frames = Frames(sys.stdout.buffer, args.pipe, args.fps) if args.pipe else None
+    meter, reading, report = Meter(), None, seldom(report)
+    with _client(args) as client, until_closed(sys.stdout), suppress(KeyboardInterrupt):
+        start = args.start
+        if start is None:
+            start = 0 if client.info(args.sequence).ended else -1
+        for picture in islice(client.follow(args.sequence, start=start), args.pictures):
+            if frames is not None:
+                frames.write(picture.pixels)
+            reading = meter.show(picture, time.time())
+            report(Step("watching", reading.pictures, 0, str(reading)))
+    return Outcome(reading, str(reading or "no picture came"))
 
 
 def run_decode(args: Namespace, report: Report) -> Outcome:
@@ -74,8 +97,8 @@ def run_decode(args: Namespace, report: Report) -> Outcome:
 def run_info(args: Namespace, report: Report) -> Outcome:
     """Describe a published sequence or an .mds file."""
     path = Path(args.subject)
-    if path.suffix == ".mds" or _is_file(path):
-        info = file_info(path)
+    if is_url(args.subject) or path.suffix == ".mds" or _is_file(path):
+        info = file_info(args.subject)
     else:
         with _client(args) as client:
             info = client.info(args.subject)

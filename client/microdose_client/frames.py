@@ -4,8 +4,11 @@ y4m   YUV4MPEG2, 4:4:4, BT.601 limited range: what a reader assumes who is told 
 raw   rgb24, one picture after the other
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +40,17 @@ def to_yuv(pixels: Pixels) -> Pixels:
     """sRGB uint8[H,W,3] to Y'CbCr (BT.601, limited range) uint8[3,H,W]."""
     yuv = pixels.astype(np.float32) @ _RGB_TO_YUV.T + _OFFSET
     return np.ascontiguousarray(np.rint(yuv).astype(np.uint8).transpose(2, 0, 1))
+
+
+@contextmanager
+def until_closed(stream: TextIO) -> Iterator[None]:
+    """Ends in peace when whoever reads `stream` has had enough; what is still buffered then goes nowhere."""
+    try:
+        yield
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 class Frames:

@@ -3,7 +3,9 @@
 The library reports `Step`s to any callable; only this module knows about rich.
 """
 
+import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +27,19 @@ class Step:
 Report = Callable[[Step], None]
 
 
+def seldom(report: Report, every_s: float = 1.0) -> Report:
+    """The same, told at most once in `every_s` seconds: for work of which nobody knows how long it is."""
+    last = -math.inf
+
+    def tell(step: Step) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= every_s:
+            last = now
+            report(step)
+
+    return tell
+
+
 def silent(step: Step) -> None:
     """Report to nobody."""
 
@@ -41,7 +56,8 @@ class Lines:
         if mark != self._last:
             self._last = mark
             note = f" ({step.note})" if step.note else ""
-            line = printable(f"{step.phase} {step.done}/{step.total}{note}")
+            count = f"{step.done}/{step.total}" if step.total or not step.done else str(step.done)
+            line = printable(f"{step.phase} {count}{note}")
             print(line, file=self._stream, flush=True)
 
 

@@ -21,7 +21,7 @@ from tests.loopback import Loopback, Reply, Request, json_reply, problem_reply
 from tests.shelves import KEY, HttpShelf, RedisShelf, publish
 from tests.tiny_base import TinySequence, tiny_sequence
 
-COMMANDS = ["push", "pull", "info", "export", "decode", "jobs", "cancel"]
+COMMANDS = ["push", "pull", "watch", "info", "export", "decode", "jobs", "cancel"]
 JOB = Job(
     id=new_id(),
     sequence=new_id(),
