@@ -5,7 +5,8 @@
 
 Each kill waits for a moment at which something is uploaded, encoded, distilled or published, and a fraction
 of a second more; what dies and when is drawn from the seed. A killed process is started again at once, as a
-container engine does. It has recovered when the API is ready and every job that was running reports again.
+container engine does. It has recovered when the API is ready and every job that was running is in the hands
+of a living worker.
 
 Every sequence is looked at when its job has ended: its manifest names all of its pictures, each was announced
 once, and each can be decoded from bytes that match their digests.
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -37,7 +39,7 @@ from microdose import keys
 from microdose.errors import MicrodoseError, NotFound, Unavailable
 from microdose.manifest import Event, Manifest
 from microdose.problem import ProblemError
-from microdose.resources import DoseChoice, JobState, SequenceComplete, SequenceCreate
+from microdose.resources import DoseChoice, Job, JobState, SequenceComplete, SequenceCreate
 from microdose_client import Client, Retry
 from microdose_client.api import Api
 from microdose_client.http import Http
@@ -57,6 +59,8 @@ POLL_S = 0.05
 WAIT_S = 3.0
 """The longest wait for a moment worth a kill."""
 STUCK_S = 180.0
+STALE = 0.25
+"""Of a lease: older than this, it was not renewed by a worker that lives, which does so ten times a lease."""
 T = TypeVar("T")
 PATIENT = Retry(attempts=40, first_s=0.1, cap_s=2.0)
 
@@ -86,6 +90,7 @@ class Plant:
 
     def __init__(self, folder: Path, workers: int, lease_s: float) -> None:
         self.folder = folder
+        self.lease_s = lease_s
         with closing(socket.create_server(("127.0.0.1", 0))) as free:
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -236,6 +241,7 @@ class Killer:
         self, plant: Plant, publishers: Sequence[Publisher], bus: redis.Redis, tally: Tally, seed: int
     ) -> None:
         self._plant = plant
+        self._lease_s = plant.lease_s
         self._publishers = publishers
         self._tally = tally
         self._random = random.Random(seed)
@@ -250,7 +256,7 @@ class Killer:
         begin = time.monotonic()
         self._plant.kill(target)
         self._tally.kills += 1
-        if not until(lambda: self._goes_on(running), STUCK_S):
+        if not until(lambda: self._goes_on(running, begin), STUCK_S):
             self._tally.note("stuck", 1, f"no recovery from a kill of {target} in {phase}")
         self._tally.recovery_s.append(time.monotonic() - begin)
         return f"{target} in {phase}"
@@ -260,23 +266,24 @@ class Killer:
             return any(publisher.uploading for publisher in self._publishers)
         return any(job.phase == phase for job in Jobs(self._bus).unfinished())
 
-    def _running(self) -> dict[str, str]:
-        """The jobs that are running, and the last event of each."""
-        jobs = [job for job in Jobs(self._bus).unfinished() if job.state is JobState.RUNNING]
-        return {job.id: self._last_event(job.id) for job in jobs}
+    def _running(self) -> list[Job]:
+        return [job for job in Jobs(self._bus).unfinished() if job.state is JobState.RUNNING]
 
-    def _last_event(self, job: str) -> str:
-        entries: Any = self._bus.xrevrange(keys.job_events(job), count=1)
-        return entries[0][0].decode() if entries else ""
-
-    def _goes_on(self, running: dict[str, str]) -> bool:
+    def _goes_on(self, running: Sequence[Job], begin: float) -> bool:
         self._plant.tend()
+        if time.monotonic() - begin < STALE * self._lease_s:  # what was renewed before the kill looks fresh
+            return False
         try:
-            with closing(socket.create_connection(("127.0.0.1", self._plant.port), 1)):
+            with urllib.request.urlopen(f"{self._plant.url}/readyz", timeout=5):
                 pass
-            return all(self._last_event(job) != event for job, event in running.items())
+            return all(self._is_worked_on(job) for job in running)
         except (OSError, *LOST):
             return False
+
+    def _is_worked_on(self, job: Job) -> bool:
+        """Whether its lease was renewed just now; or it has ended."""
+        left_s = self._bus.pttl(keys.lease(job.sequence)) / 1000
+        return left_s > (1 - STALE) * self._lease_s or Jobs(self._bus).get(job.id).state.final
 
 
 def until(done: Callable[[], bool], seconds: float) -> bool:
