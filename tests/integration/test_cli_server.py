@@ -1,11 +1,14 @@
 """The programs of `microdose-server`: started, spoken to, stopped and killed as an operator would."""
 
+import http.client
 import json
 import os
 import signal
 import stat
 import threading
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -105,6 +108,33 @@ def test_up_uses_a_redis_that_is_there(
     assert answers(program.said("ready")["url"], key) == 200
     assert ApiKeys(bus).verify(key)
     assert not (tmp_path / "redis").exists()
+
+
+def test_forms_wait_on_the_disk_of_the_data(
+    start: Start, bus: redis.Redis, redis_url: str, tmp_path: Path
+) -> None:
+    """Not in /tmp, which in a container may be memory."""
+    _, key = ApiKeys(bus).create([Scope.PUBLISH])
+    program = start("serve", "--data-dir", str(tmp_path), "--port", "0", REDIS_URL=redis_url)
+    url = urlsplit(program.said("ready")["url"])
+    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=30)
+    connection.putrequest("POST", "/v1/sequences:upload")
+    connection.putheader("Authorization", f"Bearer {key}")
+    connection.putheader("Content-Type", "multipart/form-data; boundary=b")
+    connection.putheader("Content-Length", str(8 << 20))
+    connection.endheaders()
+    connection.send(b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n')
+    connection.send(bytes(4 << 20))
+
+    def spooled() -> bool:
+        open_files = Path(f"/proc/{program.process.pid}/fd")
+        with suppress(FileNotFoundError):  # one that was closed just now
+            return any(tmp_path / "spool" in path.readlink().parents for path in open_files.iterdir())
+        return False
+
+    assert poll(spooled, 60)
+    connection.close()
+    assert list((tmp_path / "spool").iterdir()) == []
 
 
 def test_up_makes_no_key_where_there_are_some(

@@ -4,8 +4,10 @@ SIGTERM -> readyz 503, streams and long polls end (`bye`) -> connections close -
 """
 
 import socket
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import redis
 import uvicorn
@@ -60,8 +62,16 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         with suppress(Unavailable, redis.ResponseError):  # viewers of the bus are not viewers of the API
             Viewers(client).restore()
     public_blobs(settings.data_dir)
+    settings = settings.model_copy(update={"redis_url": redis_url(settings)})  # which /tmp may be a part of
+    _spool_to(settings.data_dir / "spool")
     with _listen(settings.host, settings.port) as listener:
         Server(settings, ready).run([listener])
+
+
+def _spool_to(folder: Path) -> None:
+    """Have the files of multipart forms wait on the disk where they will stay: /tmp may be memory."""
+    folder.mkdir(exist_ok=True)
+    tempfile.tempdir = str(folder.absolute())
 
 
 def _listen(host: str, port: int) -> socket.socket:
