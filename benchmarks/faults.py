@@ -4,7 +4,7 @@
                                      +-- workers     SIGKILL to one of them, a restart, and again
 
 Each kill waits for a moment at which something is uploaded, encoded, distilled or published, and a fraction
-of a second more; what dies and when is drawn from the seed. A killed process is started again at once, as a
+of a second more; what dies, sometimes two at once, and when is drawn from the seed. A killed process is started again at once, as a
 container engine does. It has recovered when the API is ready and every job that was running is in the hands
 of a living worker.
 
@@ -59,6 +59,8 @@ POLL_S = 0.05
 WAIT_S = 3.0
 """The longest wait for a moment worth a kill."""
 STUCK_S = 180.0
+BOTH = 0.2
+"""How often two of them die at once."""
 STALE = 0.25
 """Of a lease: older than this, it was not renewed by a worker that lives, which does so ten times a lease."""
 T = TypeVar("T")
@@ -88,7 +90,8 @@ class Tally:
 class Plant:
     """The processes of one server. Start and restart them from one thread, which stays."""
 
-    def __init__(self, folder: Path, workers: int, lease_s: float) -> None:
+    def __init__(self, folder: Path, workers: int, lease_s: float, *, remote: bool = False) -> None:
+        """`remote` workers share no disk with the API."""
         self.folder = folder
         self.lease_s = lease_s
         with closing(socket.create_server(("127.0.0.1", 0))) as free:
@@ -105,10 +108,13 @@ class Plant:
             "OMP_NUM_THREADS": "1",
         }
         self._commands = {"api": "serve"} | {f"worker {n}": "worker" for n in range(workers)}
+        self._remote = remote
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> "Plant":
         self.valkey.start()
+        with connect(self.valkey.url) as bus:
+            self._environ["MICRODOSE_KEY"] = ApiKeys(bus).create([Scope.WORKER])[1]
         self.tend()
         return self
 
@@ -126,28 +132,34 @@ class Plant:
                 with (self.folder / f"{name}.log").open("ab") as log:
                     self._processes[name] = subprocess.Popen(
                         [sys.executable, "-m", "microdose_server", command],
-                        env=self._environ,
+                        env=self._environ | self._apart(name),
                         stdout=log,
                         stderr=log,
                     )
 
-    def kill(self, target: str) -> None:
-        """SIGKILL, and a restart."""
-        if target == "valkey":
-            assert self.valkey.pid is not None
-            os.kill(self.valkey.pid, signal.SIGKILL)
+    def _apart(self, name: str) -> dict[str, str]:
+        if not (self._remote and name.startswith("worker")):
+            return {}
+        return {"MICRODOSE_DATA_DIR": str(self.folder / name), "MICRODOSE_BLOBS_URL": self.url}
+
+    def kill(self, targets: Sequence[str]) -> None:
+        """SIGKILL to each, and a restart."""
+        for target in targets:
+            pid = self.valkey.pid if target == "valkey" else self._processes[target].pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+        if "valkey" in targets:
             self.valkey.stop()
             self.valkey = EmbeddedValkey(self.folder)
             self.valkey.start()
-        else:
-            self._processes[target].kill()
+        for target in set(targets) - {"valkey"}:
             self._processes[target].wait()
         self.tend()
 
-    def targets(self) -> list[str]:
-        """What can be killed: workers, API and Valkey equally often."""
+    def kinds(self) -> list[list[str]]:
+        """What can be killed: a worker, the API, Valkey."""
         workers = [name for name in self._commands if name.startswith("worker")]
-        return [*workers, *["api", "valkey"] * len(workers)]
+        return [workers, ["api"], ["valkey"]]
 
 
 class Publisher(threading.Thread):
@@ -249,17 +261,19 @@ class Killer:
 
     def kill(self) -> str:
         """Wait for the moment, kill, and wait until it has recovered; returns what was killed when."""
-        target, phase = self._random.choice(self._plant.targets()), self._random.choice(PHASES)
+        kinds = self._random.sample(self._plant.kinds(), 2 if self._random.random() < BOTH else 1)
+        targets, phase = [self._random.choice(kind) for kind in kinds], self._random.choice(PHASES)
+        told = f"{' and '.join(targets)} in {phase}"
         until(lambda: self._is_in(phase), self._random.uniform(0, WAIT_S))
         time.sleep(self._random.uniform(0, 0.3))
         running = self._running()
         begin = time.monotonic()
-        self._plant.kill(target)
-        self._tally.kills += 1
+        self._plant.kill(targets)
+        self._tally.kills += len(targets)
         if not until(lambda: self._goes_on(running, begin), STUCK_S):
-            self._tally.note("stuck", 1, f"no recovery from a kill of {target} in {phase}")
+            self._tally.note("stuck", 1, f"no recovery from a kill of {told}")
         self._tally.recovery_s.append(time.monotonic() - begin)
-        return f"{target} in {phase}"
+        return told
 
     def _is_in(self, phase: str) -> bool:
         if phase == "upload":
@@ -340,13 +354,14 @@ def measure(args: argparse.Namespace) -> Tally:
     with ExitStack() as stack:
         folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        plant = stack.enter_context(Plant(folder, args.workers, args.lease_s))
+        plant = stack.enter_context(Plant(folder, args.workers, args.lease_s, remote=args.remote))
         report = stack.enter_context(reporter(quiet=args.json))
         publishers = stack.enter_context(publishing(plant, args.publishers, tally))
         bus = stack.enter_context(connect(plant.valkey.url))
         killer = Killer(plant, publishers, bus, tally, args.seed)
         while time.monotonic() < end and (not count or tally.kills < count):
-            report(Step("killing", tally.kills + 1, count or 0, killer.kill()))
+            told = killer.kill()
+            report(Step("killing", tally.kills, count or 0, told))
     return tally
 
 
@@ -356,7 +371,7 @@ def result(tally: Tally, args: argparse.Namespace) -> dict[str, Any]:
     times = found.pop("recovery_s")
     for quantile in (50, 99):
         found[f"recovery_s_p{quantile}"] = float(np.percentile(times, quantile)) if times else 0.0
-    conditions = {"seed": args.seed, "lease_s": args.lease_s, "workers": args.workers}
+    conditions = {"seed": args.seed, "lease_s": args.lease_s, "workers": args.workers, "remote": args.remote}
     return found | conditions | {"machine": machine()}
 
 
@@ -372,6 +387,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--workers", type=int, default=2)
     found.add_argument("--publishers", type=int, default=2)
     found.add_argument("--lease-s", type=float, default=2.0, help="of a job (default: 2; a server's is 15)")
+    found.add_argument("--remote", action="store_true", help="workers share no disk with the API")
     found.add_argument("--folder", type=Path, help="for data and logs, to stay (default: a temporary one)")
     found.add_argument("--json", action="store_true", help="print everything as JSON")
     return found

@@ -55,6 +55,11 @@ def pop(client: redis.Redis, job: Job) -> None:
     JobQueue(client).lines[job.priority].remove(job.id)
 
 
+def test_a_dead_worker_is_noticed_within_a_minute() -> None:
+    """Its lease runs out just after a look, and two more, a lease apart, come as late as they may."""
+    assert 2 * (SETTINGS.lease_s + SETTINGS.look_s) < 60
+
+
 def test_healthy_jobs_are_left_alone(bus: redis.Redis, enqueue: Enqueue, looker: Looker) -> None:
     waiting, running = enqueue(), enqueue()
     pop(bus, running)
