@@ -4,9 +4,9 @@
                                      +-- workers     SIGKILL to one of them, a restart, and again
 
 Each kill waits for a moment at which something is uploaded, encoded, distilled or published, and a fraction
-of a second more; what dies, sometimes two at once, and when is drawn from the seed. A killed process is started again at once, as a
-container engine does. It has recovered when the API is ready and every job that was running is in the hands
-of a living worker.
+of a second more; what dies, sometimes two at once, and when is drawn from the seed. A killed process is
+started again at once, as a container engine does. It has recovered when the API is ready and every job that
+was running is in the hands of a living worker.
 
 Every sequence is looked at when its job has ended: its manifest names all of its pictures, each was announced
 once, and each can be decoded from bytes that match their digests.
