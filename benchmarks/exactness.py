@@ -1,10 +1,10 @@
 """Do other machines decode the same? Real pictures, coded once, decoded under every condition at hand.
 
     pictures -> Encoder -> segments, and what must come out of them: table numbers, y_hat, pixels
-                    |
+                    | published on loopback: the real API, a real Valkey
     a fresh process for each of onnxruntime with and without its graph optimisations, torch in float32 and
     in float64, with 1 and 2 threads; torch also with its instruction sets capped
-                    |
+                    | base and segments fetched by the client over HTTP, and again straight from Redis
     every table number and every value of y_hat compared bit by bit, every pixel in units of 1/255
 
 The numbers themselves are compared, not the 4-byte hash over them; a symbol differs if its value in y_hat
@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,27 +29,34 @@ from numpy.typing import NDArray
 
 from microdose import entropy
 from microdose.base import LoadedBase
+from microdose.base import load_base as read_base
 from microdose.decoder import Decoder, to_pixels
 from microdose.engine import Graph, hyper_from
 from microdose.errors import CorruptStream, MicrodoseError
 from microdose.latents import Floats, decode_hyper, predict
+from microdose.mds import Mds
 from microdose.segment import parse_segment
+from microdose_client import Client
 from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import load_base
 from microdose_server.codec.shipped import load_teacher
 from microdose_server.evaluate.engines import ENGINES, Networks
+from microdose_server.evaluate.loopback import Published, published
 from microdose_server.evaluate.machine import machine
 from microdose_server.evaluate.metrics import Pixels
 from microdose_server.evaluate.pictures import picture_files, read_pictures
 
 THREADS = (1, 2)
+TRANSPORTS = ("http", "redis")
 CAPS: tuple[dict[str, str], ...] = (
     {},
     {"ONEDNN_MAX_CPU_ISA": "SSE41"},
     {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE"},
 )
 MOST_PIXEL_DIFFERENCE = 1
+PUBLISHED = "EXACTNESS_PUBLISHED"
+"""Environment variable: where a process finds the sequence, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +147,7 @@ def compare(base: LoadedBase, networks: Networks, expected: Golden) -> Tally:
 def save(expected: Golden, file: Path) -> None:
     """Keep a coded picture for the processes that decode it."""
     segment = np.frombuffer(expected.segment, np.uint8)
-    np.savez_compressed(
-        file, segment=segment, index=expected.index, y_hat=expected.y_hat, pixels=expected.pixels
-    )
+    np.savez(file, segment=segment, index=expected.index, y_hat=expected.y_hat, pixels=expected.pixels)
 
 
 def load(file: Path) -> Golden:
@@ -152,25 +157,47 @@ def load(file: Path) -> Golden:
         return Golden(segment, arrays["index"], arrays["y_hat"], arrays["pixels"])
 
 
-def decode_here(folder: Path, weights: Path | None, engine: str, threads: int) -> dict[str, Any]:
-    """What a process does under its condition: every picture of the folder, as one tally."""
-    base = load_base(weights)
-    networks = ENGINES[engine](base, threads)
-    found = sum((compare(base, networks, load(file)) for file in folder.glob("*.npz")), Tally())
-    return {"aten": torch.backends.cpu.get_cpu_capability(), **asdict(found)}
+def fetch(here: Published, transport: str, folder: Path) -> Mds:
+    """The whole sequence, as a client gets it."""
+    http, cache = transport == "http", folder / "cache"
+    server, bus = (here.server, None) if http else (None, here.redis)
+    with Client(server, redis=bus, key=here.key, cache_dir=cache) as client:
+        client.export(here.sequence, folder / "fetched.mds")
+    return Mds.open((folder / "fetched.mds").read_bytes())
 
 
-def decode_apart(folder: Path, weights: Path | None, condition: Condition) -> dict[str, Any]:
+def base_of(fetched: Mds) -> LoadedBase:
+    """The base that came with it."""
+    return read_base(fetched.blob(fetched.manifest.base.digest), lambda graph: fetched.blob(graph.digest))
+
+
+def decode_here(folder: Path, here: Published, engine: str, threads: int) -> list[dict[str, Any]]:
+    """What a process does under its condition: every picture of the folder, one tally for each transport."""
+    rows = []
+    for transport in TRANSPORTS:
+        with tempfile.TemporaryDirectory() as name:
+            fetched = fetch(here, transport, Path(name))
+        base = base_of(fetched)
+        networks, found = ENGINES[engine](base, threads), Tally()
+        for entry, file in zip(fetched.manifest.segments, sorted(folder.glob("*.npz")), strict=True):
+            expected = replace(load(file), segment=fetched.blob(entry.blob.digest))
+            found += compare(base, networks, expected)
+        aten = torch.backends.cpu.get_cpu_capability()
+        rows.append({"transport": transport, "aten": aten, **asdict(found)})
+    return rows
+
+
+def decode_apart(folder: Path, here: Published, condition: Condition) -> list[dict[str, Any]]:
     """The same in a fresh process. Raises MicrodoseError if it fails."""
     command = [sys.executable, str(Path(__file__).resolve()), str(folder), "--engine", condition.engine]
     command += ["--threads", str(condition.threads)]
-    command += ["--weights", str(weights)] if weights else []
-    environment = os.environ | {"OMP_NUM_THREADS": str(condition.threads)} | condition.environment
+    path = os.pathsep.join(filter(None, sys.path))
+    environment = os.environ | {"OMP_NUM_THREADS": str(condition.threads), "PYTHONPATH": path}
+    environment |= {PUBLISHED: json.dumps(asdict(here))} | condition.environment
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise MicrodoseError(f"decoding under {condition} failed: {done.stderr.strip()[-500:]}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return asdict(condition) | found
+    return [asdict(condition) | row for row in json.loads(done.stdout)]
 
 
 def report(rows: Sequence[dict[str, Any]], pictures: int) -> dict[str, Any]:
@@ -188,13 +215,14 @@ def report(rows: Sequence[dict[str, Any]], pictures: int) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     """One line per condition, for people."""
-    lines = ["engine             threads     symbols  differing  tables  pixels off  worst"]
+    lines = ["engine             threads from      symbols  differing  tables  pixels off  worst"]
     for row in found["conditions"]:
         caps = " ".join(f"{name}={value}" for name, value in row["environment"].items())
         share = row["pixel_values_differing"] / max(row["pixel_values"], 1)
         lines.append(
-            f"{row['engine']:19}{row['threads']:7}{row['symbols']:12}{row['differing']:11}"
-            f"{row['index_mismatches']:8}{share:12.4%}{row['max_pixel_difference']:7}  {caps}"
+            f"{row['engine']:19}{row['threads']:7} {row['transport']:5}"
+            f"{row['symbols']:12}{row['differing']:11}{row['index_mismatches']:8}"
+            f"{share:12.4%}{row['max_pixel_difference']:7}  {caps}"
         )
     lines.append(f"{found['symbols']} symbols compared, {found['differing']} differ")
     return "\n".join(lines)
@@ -204,10 +232,10 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(
         description="Decode real pictures under every condition at hand and count what differs.",
-        epilog="example: benchmarks/exactness.py photos/ --count 24 --json > exactness.json",
+        epilog="example: benchmarks/exactness.py photos/ --json > exactness.json",
     )
     found.add_argument("folder", type=Path, metavar="DIR", help="pictures")
-    found.add_argument("--count", type=int, default=8, metavar="N", help="how many of them (default: 8)")
+    found.add_argument("--count", type=int, default=24, metavar="N", help="how many of them (default: 24)")
     found.add_argument("--weights", type=Path, metavar="FOLDER", help="another teacher than the shipped one")
     found.add_argument("--json", action="store_true", help="print everything as JSON")
     found.add_argument("--engine", choices=ENGINES, help=argparse.SUPPRESS)  # DIR then holds coded pictures
@@ -216,17 +244,22 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
-    """Code the pictures, decode them everywhere."""
+    """Code the pictures, publish them, decode them everywhere."""
     files = picture_files(args.folder, args.count)
     encoder = Encoder(teacher=load_teacher(folder=args.weights), base=load_base(args.weights))
     with tempfile.TemporaryDirectory() as name:
-        coded, rows, todo = Path(name), [], conditions()
+        coded, segments = Path(name) / "coded", list[bytes]()
+        coded.mkdir()
         for n, (picture, pixels) in enumerate(read_pictures(files)):
             progress(Step("coding", n, len(files), picture))
-            save(golden(encoder, pixels), coded / f"{n:06}.npz")
-        for n, condition in enumerate(todo):
-            progress(Step("decoding", n, len(todo), condition.engine))
-            rows.append(decode_apart(coded, args.weights, condition))
+            expected = golden(encoder, pixels)
+            segments.append(expected.segment)
+            save(expected, coded / f"{n:06}.npz")
+        rows, todo = list[dict[str, Any]](), conditions()
+        with published(encoder.base, segments, Path(name) / "server") as here:
+            for n, condition in enumerate(todo):
+                progress(Step("decoding", n, len(todo), condition.engine))
+                rows += decode_apart(coded, here, condition)
         progress(Step("decoding", len(todo), len(todo)))
     return report(rows, len(files))
 
@@ -235,7 +268,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 if something differs that must not or with one line on stderr."""
     args = parser().parse_args(argv)
     if args.engine:
-        print(json.dumps(decode_here(args.folder, args.weights, args.engine, args.threads)))
+        here = Published(**json.loads(os.environ[PUBLISHED]))
+        print(json.dumps(decode_here(args.folder, here, args.engine, args.threads)))
         return 0
     try:
         with reporter() as progress:

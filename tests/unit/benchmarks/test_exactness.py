@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import load_base
 from microdose_server.codec.shipped import load_teacher
 from microdose_server.evaluate.engines import ENGINES, Networks
+from microdose_server.evaluate.loopback import Published, published
 from tests.photos import photo
 
 
@@ -91,22 +93,36 @@ def test_torch_is_capped_and_onnxruntime_is_not() -> None:
     assert not any(each.environment for each in found if each.engine.startswith("onnxruntime"))
 
 
-def test_a_cap_holds_in_a_process_of_its_own(expected: Golden, weights: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def here(encoder: Encoder, expected: Golden, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
+    with published(encoder.base, [expected.segment], tmp_path_factory.mktemp("server")) as here:
+        yield here
+
+
+def test_a_cap_holds_in_a_process_of_its_own_over_both_transports(
+    expected: Golden, here: Published, tmp_path: Path
+) -> None:
     save(expected, tmp_path / "0.npz")
-    row = decode_apart(tmp_path, weights, Condition("torch-float32", 2, CAPS[2]))
-    assert row["aten"] == "DEFAULT"
-    assert row["symbols"] == expected.y_hat.size
-    assert row["differing"] == row["index_mismatches"] == 0
+    rows = decode_apart(tmp_path, here, Condition("torch-float32", 2, CAPS[2]))
+    assert [row["transport"] for row in rows] == ["http", "redis"]
+    for row in rows:
+        assert row["aten"] == "DEFAULT"
+        assert row["symbols"] == expected.y_hat.size
+        assert row["differing"] == row["index_mismatches"] == 0
+        assert row["max_pixel_difference"] <= 1
 
 
-def test_a_failure_is_told(weights: Path, tmp_path: Path) -> None:
+def test_a_failure_is_told(here: Published, tmp_path: Path) -> None:
     (tmp_path / "0.npz").write_bytes(b"")
     with pytest.raises(MicrodoseError, match="onnxruntime"):
-        decode_apart(tmp_path, weights, Condition("onnxruntime", 1))
+        decode_apart(tmp_path, here, Condition("onnxruntime", 1))
 
 
 def test_the_report_sums_and_the_table_lists() -> None:
-    rows = [asdict(Condition("onnxruntime", n)) | asdict(Tally(7, 0, 0, 30, 1, 1)) for n in (1, 2)]
+    rows = [
+        asdict(Condition("onnxruntime", n)) | {"transport": "http"} | asdict(Tally(7, 0, 0, 30, 1, 1))
+        for n in (1, 2)
+    ]
     found = report(rows, pictures=3)
     assert found["symbols"] == found["figures"]["symbols"] == 14
     assert found["max_pixel_difference"] == 1
