@@ -1,7 +1,8 @@
 """The work between an upload and a published sequence, run by rq workers, one process per job.
 
-queue ---> rq ---> worker ---> work          at least once
-  |                  |           |
-  +----- records ----+-----------+           progress and state, behind the fence
-                     outcome                 how a job ends, whoever notices
+queue ---> rq ---> worker ---> horse: attempt, work      at least once
+  |                  |  '- supervise, lease: while it works
+  +----- records ----+---- outcome                       state, behind the fence; how a job ends, whoever notices
+  |
+recovery: what is neither in line nor held goes back to the queue
 """
