@@ -2,7 +2,7 @@
 
 queue ---> rq ---> worker ---> horse: attempt, work      at least once
   |                  |  '- supervise, lease: while it works
-  +----- records ----+---- outcome                       state, behind the fence; how a job ends, whoever notices
+  +----- records ----+---- outcome                       state, behind the fence; how jobs end
   |
 recovery: what is neither in line nor held goes back to the queue
 """
