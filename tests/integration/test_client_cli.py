@@ -23,8 +23,8 @@ from tests.tiny_base import TinySequence, tiny_sequence
 
 COMMANDS = ["push", "pull", "watch", "info", "export", "decode", "jobs", "cancel"]
 JOB = Job(
-    id=new_id(),
-    sequence=new_id(),
+    id="01jd3q8v6m4x2z7k9w5t0r1yhc",
+    sequence="01jd3q8v6m4x2z7k9w5t0r1yhd",
     state=JobState.QUEUED,
     created="2026-01-02T03:04:05Z",  # type: ignore[arg-type]
 )

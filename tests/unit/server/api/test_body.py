@@ -1,17 +1,17 @@
 import pytest
 
 from microdose.digest import MAX_BLOB_BYTES, digest_of
-from microdose.ids import new_id
 from microdose_server.api.body import FORM_OVERHEAD_BYTES, limit_of
 from microdose_server.settings import Limits
+from tests.served import unknown
 
 
 @pytest.mark.parametrize(
     ("path", "limit"),
     [
         ("/v1/sequences", 7),
-        (f"/v1/sequences/{new_id()}/complete", 7),
-        (f"/v1/sequences/{new_id()}/frames/7", 5),
+        (f"/v1/sequences/{unknown()}/complete", 7),
+        (f"/v1/sequences/{unknown()}/frames/7", 5),
         ("/v1/sequences:upload", 9 + FORM_OVERHEAD_BYTES),
         (f"/v1/blobs/{digest_of(b'')}", MAX_BLOB_BYTES),
         (f"/v1/originals/{digest_of(b'')}", MAX_BLOB_BYTES),
