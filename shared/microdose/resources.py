@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, StrictBool
 
 from microdose.base import Descriptor
 from microdose.digest import Digest
@@ -75,7 +75,7 @@ class SequenceCreate(Request):
     profile: Profile = "standard"
     dose: DoseChoice = DoseChoice.AUTO
     lmbda: Annotated[float, Field(gt=0)] | None = None
-    live: bool = False
+    live: StrictBool = False
 
 
 class SequenceComplete(Request):
