@@ -37,14 +37,21 @@ class Broadcast:
             window=window,
         )
 
+    def connect(self, bus: redis.Redis) -> None:
+        """Publish through another connection from now on."""
+        self._bus = bus
+
     @property
     def sequence(self) -> str:
         return self.manifest.sequence
 
-    def epoch(self, parent: int | None = None, dosed: bool = True) -> m.EpochEntry:
-        """Announce the next epoch, of a dose of its own."""
+    def epoch(
+        self, parent: int | None = None, dosed: bool = True, made_for: int | None = None
+    ) -> m.EpochEntry:
+        """Announce the next epoch, of a dose of its own, or one `made_for` another."""
         epoch, above = len(self.doses), self.doses.get(parent, ()) if parent is not None else ()
-        data = tiny_dose(self.base, epoch, seed=epoch, parent=above[-1] if above else None)
+        number = epoch if made_for is None else made_for
+        data = tiny_dose(self.base, number, seed=epoch, parent=above[-1] if above else None)
         self.doses[epoch] = (*above, data) if dosed else ()
         dose = self._put(data, m.DOSE_TYPE) if dosed else None
         kind = DoseKind.FULL if dosed else DoseKind.NONE
@@ -61,12 +68,15 @@ class Broadcast:
         )
         return entry
 
-    def picture(self, log: bool = True) -> m.SegmentEntry:
-        """Publish the next picture in the newest epoch; without `log`, the event is lost."""
+    def picture(self, log: bool = True, lost: bool = False, coded_for: int | None = None) -> m.SegmentEntry:
+        """Publish the next picture in the newest epoch.
+
+        Without `log` its event is lost, with `lost` its bytes; `coded_for`: its header names another epoch.
+        """
         n, epoch = len(self.segments), max(self.doses)
-        data = tiny_segment(self.base, 40, 24, epoch, seed=n)
+        data = tiny_segment(self.base, 40, 24, epoch if coded_for is None else coded_for, seed=n)
         self.segments.append(data)
-        blob = self._put(data, m.SEGMENT_TYPE)
+        blob = describe(data, m.SEGMENT_TYPE) if lost else self._put(data, m.SEGMENT_TYPE)
         entry = m.SegmentEntry(n=n, epoch=epoch, width=40, height=24, blob=blob)
         listed = (*self.manifest.segments, entry)[-(self.manifest.window or m.MAX_SEGMENTS) :]
         self._publish({"segments": listed}, log, type="segment", epoch=epoch, segment=entry, time=1000 + n)

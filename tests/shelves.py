@@ -36,6 +36,7 @@ class Shelf(Protocol):
     def put_blob(self, digest: str, data: bytes) -> None: ...
     def lose_blob(self, digest: str) -> None: ...
     def source(self) -> Source: ...
+    def options(self, key: str = KEY) -> dict[str, Any]: ...
     def client(self, cache_dir: Path, key: str = KEY) -> Client: ...
 
 
@@ -72,8 +73,11 @@ class HttpShelf:
     def source(self) -> Api:
         return Api(Http(self.url, key=KEY, retry=ONCE))
 
+    def options(self, key: str = KEY) -> dict[str, Any]:
+        return {"server": self.url, "key": key, "retry": ONCE}
+
     def client(self, cache_dir: Path, key: str = KEY) -> Client:
-        return Client(self.url, key=key, cache_dir=cache_dir, retry=ONCE)
+        return Client(**self.options(key), cache_dir=cache_dir)
 
     def __enter__(self) -> Self:
         self._loopback.__enter__()
@@ -122,8 +126,11 @@ class RedisShelf:
         self._add_user(user, rules)
         return self.url(user=user)
 
+    def options(self, key: str = KEY) -> dict[str, Any]:
+        return {"redis": self.url(key)}
+
     def client(self, cache_dir: Path, key: str = KEY) -> Client:
-        return Client(redis=self.url(key), cache_dir=cache_dir)
+        return Client(**self.options(key), cache_dir=cache_dir)
 
     def __enter__(self) -> Self:
         return self

@@ -1,7 +1,7 @@
 """One way to drive both clients: every call awaited, every iterator asynchronous, whatever lies beneath."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from functools import partial
 from types import TracebackType
@@ -49,3 +49,36 @@ class Viewer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.ask("aclose" if isinstance(self.client, AsyncClient) else "close")
+
+
+class OnALoop:
+    """An `AsyncClient` called without await: its event loop runs for as long as each call takes."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._runner, self._client = asyncio.Runner(), AsyncClient(*args, **options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self._client.aclose())
+        self._runner.close()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            result = method(*args, **options)
+            return self._iterate(result) if isinstance(result, AsyncGenerator) else self._runner.run(result)
+
+        return call
+
+    def _iterate(self, items: AsyncGenerator[Any]) -> Iterator[Any]:
+        async def step() -> Any:
+            return await anext(items, None)
+
+        try:
+            while (item := self._runner.run(step())) is not None:
+                yield item
+        finally:
+            self._runner.run(items.aclose())

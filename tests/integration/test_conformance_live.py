@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from microdose.errors import NotFound, Removed
+from microdose import keys
+from microdose.errors import CorruptStream, DoseMismatch, NotFound, Removed
 from microdose.ids import new_id
 from microdose_client import AsyncClient, Client, DecodedPicture, Retry
 from microdose_client.cache import BlobCache
@@ -161,6 +162,62 @@ async def test_a_sequence_that_never_was(viewer: Viewer) -> None:
     async with viewer:
         with pytest.raises(NotFound):
             await anext(viewer.each("follow", new_id()))
+
+
+async def test_a_picture_that_left_the_window_before_it_was_fetched_is_left_out(
+    viewer: Viewer, options: dict[str, Any], served: Served
+) -> None:
+    live = Broadcast(served.bus, public_blobs(served.settings.data_dir), window=2)
+    live.epoch()
+    live.picture()
+    async with viewer, aclosing(follow(viewer, live)) as pictures:
+        assert (await anext(pictures)).n == 0
+        lost = live.picture(lost=True)
+        for _ in range(3):
+            live.picture()
+        live.say("end")
+        assert lost.n not in [picture.n async for picture in pictures]
+
+
+async def test_a_picture_that_is_listed_must_be_there(viewer: Viewer, live: Broadcast) -> None:
+    live.epoch()
+    live.picture()
+    lost = live.picture(lost=True)
+    async with viewer, aclosing(follow(viewer, live)) as pictures:
+        assert (await anext(pictures)).n == 0
+        with pytest.raises(NotFound, match=lost.blob.digest):
+            await anext(pictures)
+
+
+async def test_a_dose_of_another_epoch(viewer: Viewer, live: Broadcast) -> None:
+    live.epoch()
+    live.picture()
+    async with viewer, aclosing(follow(viewer, live)) as pictures:
+        assert (await anext(pictures)).n == 0
+        live.epoch(made_for=7)
+        live.picture()
+        with pytest.raises(DoseMismatch, match="epoch 1 the dose of epoch 7"):
+            await anext(pictures)
+
+
+async def test_a_picture_of_another_epoch(viewer: Viewer, live: Broadcast) -> None:
+    live.epoch(dosed=False)
+    live.picture()
+    async with viewer, aclosing(follow(viewer, live)) as pictures:
+        assert (await anext(pictures)).n == 0
+        live.picture(coded_for=3)
+        with pytest.raises(CorruptStream, match="coded for epoch 3"):
+            await anext(pictures)
+
+
+async def test_what_is_no_event(viewer: Viewer, live: Broadcast, served: Served) -> None:
+    live.epoch()
+    live.picture()
+    async with viewer, aclosing(follow(viewer, live)) as pictures:
+        assert (await anext(pictures)).n == 0
+        served.bus.xadd(keys.events(live.sequence), {"event": b'{"type":"segment","seq":[]}'}, id="3-0")
+        with pytest.raises(CorruptStream):
+            await anext(pictures)
 
 
 async def test_pull_follows_to_the_end(viewer: Viewer, live: Broadcast, tmp_path: Path) -> None:

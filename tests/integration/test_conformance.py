@@ -1,4 +1,4 @@
-"""One suite, two transports: over HTTP and straight from Redis a viewer gets the same, faults included."""
+"""One suite for both transports and both clients: a viewer gets the same, faults included."""
 
 import asyncio
 import socket
@@ -28,6 +28,7 @@ from microdose_client import Client, decode_file, file_info, file_pictures
 from microdose_client.reader import Reader
 from tests.shelves import ONCE, SHORT, HttpShelf, RedisShelf, Shelf, publish
 from tests.tiny_base import TinySequence, tiny_base, tiny_dose, tiny_segment, tiny_sequence
+from tests.viewers import OnALoop
 
 
 @pytest.fixture(params=["http", "redis"])
@@ -38,9 +39,9 @@ def shelf(request: pytest.FixtureRequest) -> Iterator[Shelf]:
         yield shelf
 
 
-@pytest.fixture
-def client(shelf: Shelf, tmp_path: Path) -> Iterator[Client]:
-    with shelf.client(tmp_path / "cache") as client:
+@pytest.fixture(params=[Client, OnALoop], ids=["Client", "AsyncClient"])
+def client(request: pytest.FixtureRequest, shelf: Shelf, tmp_path: Path) -> Iterator[Client]:
+    with request.param(**shelf.options(), cache_dir=tmp_path / "cache") as client:
         yield client
 
 

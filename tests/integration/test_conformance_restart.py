@@ -1,0 +1,116 @@
+"""A server that goes away and comes back: whoever follows goes on where it was."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio import to_thread
+
+from microdose.errors import Unavailable
+from microdose_client import AsyncClient, Client, Retry, Timeouts
+from microdose_server.settings import Settings
+from microdose_server.store.apikeys import ApiKeys, Scope
+from microdose_server.store.blobs import public_blobs
+from microdose_server.store.embedded import EmbeddedValkey
+from microdose_server.store.redis import connect
+from tests.broadcast import Broadcast
+from tests.live import live_api
+from tests.viewers import Viewer
+
+pytestmark = pytest.mark.anyio
+QUICK = Retry(first_s=0.02, cap_s=0.1)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(params=[Client, AsyncClient])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    def make(**options: Any) -> Viewer:
+        return Viewer(request.param(**{"retry": QUICK, "cache_dir": tmp_path / "cache", **options}))
+
+    return make
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@asynccontextmanager
+async def api(settings: Settings, port: int) -> AsyncGenerator[str]:
+    """The API, while this event loop goes on."""
+    with ExitStack() as stack:
+        url = await to_thread.run_sync(stack.enter_context, live_api(settings, port=port))
+        try:
+            yield url
+        finally:
+            await to_thread.run_sync(stack.close)
+
+
+async def test_the_api_restarts(make: Any, redis_url: str, tmp_path: Path) -> None:
+    settings, port = Settings(data_dir=tmp_path / "data", redis_url=redis_url), free_port()
+    with connect(redis_url) as bus:
+        bus.flushall()
+        _, key = ApiKeys(bus).create([Scope.VIEW])
+        live = Broadcast(bus, public_blobs(settings.data_dir))
+        live.epoch()
+        live.picture()
+        async with make(server=f"http://127.0.0.1:{port}", key=key) as viewer:
+            pictures = viewer.each("follow", live.sequence, threads=1)
+            async with aclosing(pictures):
+                async with api(settings, port):
+                    assert (await anext(pictures)).n == 0
+                live.picture()
+                live.picture()
+                waiting = asyncio.create_task(anext(pictures))
+                async with api(settings, port):
+                    assert (await waiting).n == 1
+                    assert (await anext(pictures)).n == 2
+                    live.picture()
+                    assert (await anext(pictures)).n == 3
+
+
+async def test_redis_restarts(make: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "valkey"
+    with EmbeddedValkey(folder) as valkey, connect(valkey.url) as bus:
+        live = Broadcast(bus, public_blobs(tmp_path / "data"))
+        live.epoch()
+        live.picture()
+        url = valkey.url
+        viewer = make(redis=url)
+        pictures = viewer.each("follow", live.sequence, threads=1)
+        assert (await anext(pictures)).n == 0
+    waiting = asyncio.create_task(anext(pictures))
+    with EmbeddedValkey(folder) as valkey, connect(valkey.url) as bus:
+        assert valkey.url == url
+        live.connect(bus)
+        live.picture()
+        async with viewer, aclosing(pictures):
+            assert (await waiting).n == 1
+
+
+@pytest.mark.parametrize("scheme", ["http", "redis"])
+async def test_a_server_that_never_comes_back(make: Any, scheme: str, redis_url: str, tmp_path: Path) -> None:
+    patience = {"retry": Retry(first_s=0.01, cap_s=0.02, outage_s=0.1), "timeouts": Timeouts(read=0.2)}
+    with EmbeddedValkey(tmp_path / "valkey") as valkey, connect(valkey.url) as bus:
+        settings = Settings(data_dir=tmp_path / "data", redis_url=valkey.url)
+        live = Broadcast(bus, public_blobs(settings.data_dir))
+        live.epoch()
+        live.picture()
+        _, key = ApiKeys(bus).create([Scope.VIEW])
+        async with api(settings, 0) as url:
+            place = {"server": url, "key": key} if scheme == "http" else {"redis": valkey.url}
+            viewer = make(**place, **patience)
+            pictures = viewer.each("follow", live.sequence, threads=1)
+            assert (await anext(pictures)).n == 0
+    async with viewer, aclosing(pictures):
+        with pytest.raises(Unavailable, match="nothing new for"):
+            await anext(pictures)
