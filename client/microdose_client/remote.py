@@ -91,11 +91,11 @@ class RemoteFile:
         file = cls(Http(url, timeouts=timeouts, retry=retry), url)
         try:
             answer = await file._get(0, HEAD_BYTES, MAX_WHOLE_BYTES)
+            file.size = _total(answer) if answer.status == 206 else len(answer.body)
         except BaseException:
             await file.close()
             raise
         file._head = answer.body
-        file.size = _total(answer) if answer.status == 206 else len(answer.body)
         return file
 
     async def close(self) -> None:
