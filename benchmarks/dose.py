@@ -1,0 +1,237 @@
+"""What doses are worth: on several sequences, per rung of the ladder, with every byte counted, and against
+what else the same bytes or the same steps could buy.
+
+    generic student      no dose at all
+    gains ... full       a dose of each rung, trained for the same time
+    finer latents        the generic student, the bytes of the best dose spent on a finer quantisation of y
+    dose-on-originals    the best rung once more, trained towards the originals, not the teacher's pictures
+    student-alpha-A      students of the same shape, each trained anew for the same steps: towards the
+                         teacher's pictures (1), the originals (0: no teacher at all), or both (0.5)
+
+The best dose is the one of least distortion to the teacher + lmbda * bpp, as in the rate search. `gap_closed`
+is the share of the generic student's LPIPS to the teacher that it takes away; `lpips_total_bytes_gain` how
+much nearer to the original it is, in LPIPS, than finer latents of as many bytes in all. DISTS is a mean over
+a few pictures of each sequence. The last two controls are trained with --controls alone.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from microdose.decoder import to_pixels
+from microdose.dose import DoseKind
+from microdose.errors import MicrodoseError
+from microdose.resources import DoseChoice
+from microdose_client.progress import Report, Step, reporter
+from microdose_server.codec.encode import Encoder
+from microdose_server.codec.folder import STANDARD, load_base
+from microdose_server.codec.graphs import student_to_onnx
+from microdose_server.codec.shipped import load_teacher
+from microdose_server.codec.student import STUDENTS
+from microdose_server.codec.teacher import Teacher
+from microdose_server.distil.generic import Aim, GenericRun, distil_generic, generic_recipe
+from microdose_server.distil.progress import Progress
+from microdose_server.distil.specialise import Budget, Target
+from microdose_server.evaluate.engines import graph_painter
+from microdose_server.evaluate.finer import analyse, finer_latents
+from microdose_server.evaluate.machine import machine
+from microdose_server.evaluate.sequences import read_sequence
+from microdose_server.evaluate.study import Study, Variant, break_even, cost, gap_closed, to_json
+from microdose_server.training.data import crops
+from microdose_server.training.loop import Budget as Steps
+from microdose_server.training.lpips import LPIPS
+from microdose_server.training.photos import load_photos
+
+RUNGS = [choice.value for choice in DoseChoice if choice not in (DoseChoice.AUTO, DoseChoice.NONE)]
+GENERIC, FINER, ON_ORIGINALS = "generic", "finer latents", "dose-on-originals"
+ALPHAS = (1.0, 0.0, 0.5)
+
+
+def students(teacher: Teacher, args: argparse.Namespace, progress: Report) -> dict[str, bytes]:
+    """Students of the profile's shape as graphs, one per share of the teacher in the target.
+
+    All see the same crops from the same start, for the same steps.
+    """
+    recipe, made = generic_recipe(), {}
+    photos = load_photos(args.controls, recipe.crop)
+    for number, alpha in enumerate(ALPHAS):
+
+        def tell(now: Progress, at: int = number) -> None:
+            progress(Step("training students", at * now.steps + now.step, len(ALPHAS) * now.steps))
+
+        run = GenericRun.start(teacher, STUDENTS[args.shape or args.profile], recipe, aim=Aim(alpha))
+        batches = crops(photos, recipe.batch, recipe.crop, np.random.default_rng(0))
+        student = distil_generic(run, batches, LPIPS(), Steps(args.control_steps), tell)
+        made[f"student-alpha-{alpha:g}"] = student_to_onnx(student)
+    return made
+
+
+def finer(study: Study, teacher: Teacher, best: Variant) -> Variant:
+    """The generic student on latents as fine as the bytes of the best dose allow."""
+    coded = sum(map(len, study.segments))
+    analysed = analyse(teacher, study.base, study.originals, study.segments)
+    size, latents = finer_latents(analysed, study.base, coded + best.dose_bytes)
+    paint = graph_painter(study.base.student, threads=0)
+    shown = [
+        to_pixels(paint(y_hat)[:, : picture.shape[0], : picture.shape[1]])
+        for y_hat, picture in zip(latents, study.originals, strict=True)
+    ]
+    return study.variant(FINER, shown, study.total_bytes(None, DoseKind.NONE) - coded + size)
+
+
+def measure(
+    study: Study, teacher: Teacher, others: Mapping[str, bytes], args: argparse.Namespace, progress: Report
+) -> tuple[dict[str, Variant], str]:
+    """(all variants by name, the name of the best rung)."""
+    budget = Budget(args.steps, args.seconds)
+
+    def tell(now: Progress) -> None:
+        progress(Step("distilling", now.step, now.steps))
+
+    found = {"teacher": study.teacher(), GENERIC: study.generic()}
+    found |= {rung: study.dosed(DoseChoice(rung), budget, tell) for rung in args.rungs}
+    best = min(args.rungs, key=lambda rung: cost(found[rung]))
+    found[FINER] = finer(study, teacher, found[best])
+    if args.controls:
+        originals = [
+            Target(target.y_hat, picture.copy())  # what intake decodes cannot be written to
+            for target, picture in zip(study.targets, study.originals, strict=True)
+        ]
+        found[ON_ORIGINALS] = study.dosed(DoseChoice(best), budget, tell, originals, ON_ORIGINALS)
+    found |= {name: study.generic(name, graph) for name, graph in others.items()}
+    return found, best
+
+
+def figures(study: Study, found: Mapping[str, Variant], best: str) -> dict[str, Any]:
+    """What is quoted of one sequence."""
+    own, generic = found[best], found[GENERIC]
+    per_picture = study.pixels / len(study.originals)
+    return {
+        "rung": best,
+        "worth_it": cost(own) < cost(generic),
+        "dose_bytes": own.dose_bytes,
+        "gap_closed": gap_closed(own, generic),
+        "bpp_total": own.bpp_total,
+        "lpips_total_bytes_gain": found[FINER].to_original.lpips - own.to_original.lpips,
+        "seconds": own.seconds,
+        "gap_closed_per_rung": {rung: gap_closed(found[rung], generic) for rung in RUNGS if rung in found},
+        "break_even_pictures": {
+            rung: break_even(found[rung], generic, per_picture) for rung in RUNGS if rung in found
+        },
+    }
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """All variants of all sequences, for people."""
+    lines = []
+    for name, numbers in found["sequences"].items():
+        lines.append(f"{name}: {numbers['pictures']} pictures")
+        lines.append(
+            "  variant               dose, bytes     bpp   to teacher: dB  LPIPS   to original: dB  LPIPS"
+        )
+        for title, row in numbers["variants"].items():
+            near, true = row["to_teacher"], row["to_original"]
+            lines.append(
+                f"  {title:19}{row['dose_bytes']:11}{row['bpp_total']:8.4f}"
+                f"{near['psnr']:16.2f}{near['lpips']:8.4f}{true['psnr']:17.2f}{true['lpips']:8.4f}"
+            )
+        lines += [f"  {figure}: {value}" for figure, value in found["figures"][name].items()]
+    return "\n".join(lines)
+
+
+def plot(found: Mapping[str, Any], file: Path) -> None:
+    """A PNG: the gap that each rung closes against its bytes, and what bytes in all buy, by sequence."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(14, 6), layout="constrained")
+    gaps, rates = figure.subplots(1, 2)
+    for number, (name, numbers) in enumerate(found["sequences"].items()):
+        colour, variants = f"C{number}", numbers["variants"]
+        closed = found["figures"][name]["gap_closed_per_rung"]
+        rungs = sorted(closed, key=lambda rung: variants[rung]["dose_bytes"])
+        sizes = [variants[rung]["dose_bytes"] for rung in rungs]
+        gaps.plot(sizes, [closed[rung] for rung in rungs], "o-", color=colour, label=name)
+        for title, mark in ((GENERIC, "s"), *((rung, "o") for rung in rungs), (FINER, "x"), ("teacher", "*")):
+            row = variants[title]
+            point = row["bpp_total"], row["to_original"]["lpips"]
+            rates.plot(*point, mark, color=colour, label=title if number == 0 else None)
+            rates.annotate(title, point, fontsize=6)
+    gaps.set(xlabel="bytes of the dose", ylabel="share of the LPIPS to the teacher that is closed")
+    rates.set(xlabel="bits per pixel, every byte counted", ylabel="LPIPS to the original")
+    for panel in (gaps, rates):
+        panel.grid(alpha=0.3)
+    gaps.legend()
+    figure.savefig(file)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(
+        description="Measure doses of every rung on sequences, with every byte counted, and their controls.",
+        epilog="example: benchmarks/dose.py trees/ street.mp4 --controls photos/ --output doses/",
+    )
+    found.add_argument("sequences", nargs="+", type=Path, metavar="PATH", help="folders or clips")
+    found.add_argument("--pictures", type=int, default=24, metavar="N", help="of each sequence (24)")
+    found.add_argument("--rungs", nargs="+", choices=RUNGS, default=RUNGS, help="default: all")
+    found.add_argument("--profile", default=STANDARD, help="the student (standard)")
+    found.add_argument("--steps", type=int, default=400, metavar="N", help="of each dose at most (400)")
+    found.add_argument(
+        "--seconds", type=float, default=180.0, metavar="S", help="for each dose at most (180)"
+    )
+    found.add_argument(
+        "--controls", type=Path, metavar="DIR", help="train the controls, on these photographs"
+    )
+    found.add_argument("--control-steps", type=int, default=2000, metavar="N", help="of each student (2000)")
+    found.add_argument("--shape", choices=sorted(STUDENTS), help="of the students, if not the profile's")
+    found.add_argument("--dists", type=int, default=4, metavar="N", help="pictures that DISTS is of (4)")
+    found.add_argument("--weights", type=Path, metavar="FOLDER", help="another teacher than the shipped one")
+    found.add_argument("--output", type=Path, metavar="DIR", help="write dose.json and dose.png there")
+    found.add_argument("--json", action="store_true", help="print everything as JSON")
+    return found
+
+
+def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
+    """Train the students that controls need, then measure one sequence after another."""
+    teacher = load_teacher(folder=args.weights)
+    encoder = Encoder(teacher=teacher, base=load_base(args.weights, args.profile))
+    sequences = [(path, read_sequence(path, args.pictures)) for path in args.sequences]
+    others = students(teacher, args, progress) if args.controls else {}
+    found: dict[str, Any] = {"figures": {}, "sequences": {}, "machine": machine()}
+    for path, pictures in sequences:
+        progress(Step("measuring", len(found["sequences"]), len(sequences), path.stem))
+        study = Study.of(encoder, pictures, args.dists)
+        variants, best = measure(study, teacher, others, args, progress)
+        found["figures"][path.stem] = figures(study, variants, best)
+        found["sequences"][path.stem] = {
+            "pictures": len(pictures),
+            "pixels": study.pixels,
+            "profile": args.profile,
+            "variants": to_json(variants),
+        }
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns 0, or 1 with one line on stderr."""
+    args = parser().parse_args(argv)
+    try:
+        with reporter() as progress:
+            found = run(args, progress)
+    except MicrodoseError as error:
+        print(f"dose.py: {error}", file=sys.stderr)
+        return 1
+    if args.output:
+        args.output.mkdir(parents=True, exist_ok=True)
+        (args.output / "dose.json").write_text(json.dumps(found, indent=2) + "\n")
+        plot(found, args.output / "dose.png")
+    print(json.dumps(found, indent=2) if args.json else table(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

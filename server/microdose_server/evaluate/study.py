@@ -1,0 +1,184 @@
+"""How a sequence looks in every variant, and what each costs with every byte counted.
+
+pictures --teacher--> segments, y_hat, targets
+             |-- generic student --------------> decoded as viewers do  -->  quality to the teacher's pictures
+             '-- a dose of some rung -----------> the same              -->  and to the originals
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from microdose.base import LoadedBase
+from microdose.decoder import Decoder
+from microdose.digest import digest_of
+from microdose.dose import DoseKind
+from microdose.ids import new_id
+from microdose.resources import DoseChoice, Frame
+from microdose_server.codec.encode import Encoder
+from microdose_server.distil.rate import DEFAULT_LMBDA
+from microdose_server.distil.specialise import Budget, Progress, Target, specialise
+from microdose_server.evaluate.metrics import Pixels, dists, lpips, psnr
+from microdose_server.evaluate.sequences import spread
+from microdose_server.jobs.publication import Coded, make_publication
+from microdose_server.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Means over pictures: PSNR in dB (of the mean squared error), LPIPS, DISTS (None: not measured)."""
+
+    psnr: float
+    lpips: float
+    dists: float | None
+
+    @property
+    def distortion(self) -> float:
+        """What a dose is trained for: k_M * MSE (0..255) + k_P * LPIPS."""
+        recipe = Recipe()
+        error = math.pow(10.0, -self.psnr / 10.0)
+        return recipe.k_m * 255.0**2 * error + recipe.k_p * self.lpips
+
+
+def quality(references: Sequence[Pixels], shown: Sequence[Pixels], dists_of: int) -> Quality:
+    """Of all pictures; DISTS, which is slow, of ``dists_of`` of them, evenly chosen."""
+    pairs = list(zip(references, shown, strict=True))
+    # The mean squared error may be 0 in one picture, but hardly in all.
+    error = fmean(10.0 ** (-psnr(*pair) / 10.0) for pair in pairs)
+    some = [dists(*pairs[n]) for n in spread(len(pairs), dists_of)] if dists_of else []
+    decibels = -10.0 * float(np.log10(max(error, 1e-10)))
+    return Quality(decibels, fmean(lpips(*pair) for pair in pairs), fmean(some) if some else None)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to show the sequence. ``seconds``: what it took to distil; ``bpp_total`` has every byte but the
+    base's.
+    """
+
+    name: str
+    dose_bytes: int
+    bpp_total: float
+    seconds: float
+    to_teacher: Quality
+    to_original: Quality
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A sequence, coded once by the teacher. ``dists_of``: how many pictures DISTS is measured on."""
+
+    base: LoadedBase
+    originals: Sequence[Pixels]
+    segments: Sequence[bytes]
+    targets: Sequence[Target]
+    dists_of: int
+
+    @classmethod
+    def of(cls, encoder: Encoder, originals: Sequence[Pixels], dists_of: int) -> "Study":
+        """Code a sequence."""
+        encoded = [encoder.encode(picture) for picture in originals]
+        targets = [Target(each.y_hat, each.x_hat) for each in encoded]
+        return cls(encoder.base, originals, [each.segment for each in encoded], targets, dists_of)
+
+    @property
+    def pixels(self) -> int:
+        """Of all pictures."""
+        return sum(picture.shape[0] * picture.shape[1] for picture in self.originals)
+
+    def variant(
+        self, name: str, shown: Sequence[Pixels], size: int, dose_bytes: int = 0, seconds: float = 0.0
+    ) -> Variant:
+        """The quality of pictures that cost ``size`` bytes in all."""
+        return Variant(
+            name,
+            dose_bytes,
+            8.0 * size / self.pixels,
+            seconds,
+            quality([target.x_hat for target in self.targets], shown, self.dists_of),
+            quality(self.originals, shown, self.dists_of),
+        )
+
+    def total_bytes(self, dose: bytes | None, kind: DoseKind) -> int:
+        """Everything that a published sequence costs: latents, dose, headers, manifest."""
+        pictures = []
+        for n, (picture, segment) in enumerate(zip(self.originals, self.segments, strict=True)):
+            height, width, _ = picture.shape
+            frame = Frame(n=n, digest=digest_of(b""), size=0, width=width, height=height, name=f"{n:05}.png")
+            pictures.append(Coded(frame, segment))
+        return make_publication(new_id(), "study", self.base, pictures, dose, kind).manifest.bytes.total
+
+    def teacher(self) -> Variant:
+        """The teacher's own pictures."""
+        shown = [target.x_hat for target in self.targets]
+        return self.variant("teacher", shown, self.total_bytes(None, DoseKind.NONE))
+
+    def generic(self, name: str = "generic", student: bytes | None = None) -> Variant:
+        """A student without a dose: the base's, or another of its shape."""
+        base = self.base if student is None else replace(self.base, student=student)
+        return self.variant(name, self.decode(Decoder(base)), self.total_bytes(None, DoseKind.NONE))
+
+    def dosed(
+        self,
+        choice: DoseChoice,
+        budget: Budget,
+        report: Callable[[Progress], None],
+        targets: Sequence[Target] | None = None,
+        name: str | None = None,
+    ) -> Variant:
+        """A dose of one rung, trained, coded, applied and shown as viewers see it."""
+        begin = perf_counter()
+        made = specialise(
+            self.base,
+            targets or self.targets,
+            choice=choice,
+            lmbda=None,
+            budget=budget,
+            epoch=0,
+            report=report,
+        )
+        seconds = perf_counter() - begin
+        shown = self.decode(Decoder(self.base, *filter(None, [made.dose])))
+        size = self.total_bytes(made.dose, made.kind)
+        return self.variant(name or choice.value, shown, size, len(made.dose or b""), seconds)
+
+    def decode(self, decoder: Decoder) -> list[Pixels]:
+        """Every picture as a viewer's decoder shows it."""
+        return [decoder.decode(segment).pixels for segment in self.segments]
+
+
+def gap_closed(variant: Variant, generic: Variant) -> float:
+    """The share of the generic student's LPIPS to the teacher that a dose takes away."""
+    return 1.0 - variant.to_teacher.lpips / generic.to_teacher.lpips
+
+
+def cost(variant: Variant) -> float:
+    """Distortion to the teacher + lmbda * bpp: what the rate search minimises."""
+    return variant.to_teacher.distortion + DEFAULT_LMBDA * variant.bpp_total
+
+
+def break_even(variant: Variant, generic: Variant, pixels_per_picture: float) -> int | None:
+    """From how many such pictures on the dose is worth its bytes; None if it never is."""
+    saved = generic.to_teacher.distortion - variant.to_teacher.distortion
+    if saved <= 0.0:
+        return None
+    return max(1, int(np.ceil(DEFAULT_LMBDA * 8.0 * variant.dose_bytes / pixels_per_picture / saved)))
+
+
+def to_json(variants: Mapping[str, Variant]) -> dict[str, Any]:
+    """All variants with all their numbers."""
+    return {
+        name: {
+            "dose_bytes": variant.dose_bytes,
+            "bpp_total": variant.bpp_total,
+            "seconds": variant.seconds,
+            "to_teacher": vars(variant.to_teacher),
+            "to_original": vars(variant.to_original),
+        }
+        for name, variant in variants.items()
+    }

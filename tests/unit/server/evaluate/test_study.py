@@ -1,0 +1,94 @@
+import math
+
+import numpy as np
+import pytest
+
+from microdose.dose import DoseKind
+from microdose.resources import DoseChoice
+from microdose_server.codec.encode import Encoder
+from microdose_server.codec.graphs import student_to_onnx
+from microdose_server.distil.rate import DEFAULT_LMBDA
+from microdose_server.distil.specialise import Budget
+from microdose_server.evaluate.metrics import lpips, psnr
+from microdose_server.evaluate.study import (
+    Quality,
+    Study,
+    Variant,
+    break_even,
+    cost,
+    gap_closed,
+    quality,
+    to_json,
+)
+from tests.photos import photo
+from tests.students import fresh
+
+PICTURES = [photo(0, 130, 70), photo(9, 96, 64)]
+NEAR, FAR = Quality(40.0, 0.1, None), Quality(30.0, 0.2, None)
+
+
+def variant(near: Quality, dose_bytes: int = 0, bpp: float = 0.5) -> Variant:
+    return Variant("x", dose_bytes, bpp, 1.0, near, FAR)
+
+
+@pytest.fixture(scope="module")
+def study(tiny_encoder: Encoder) -> Study:
+    return Study.of(tiny_encoder, PICTURES, dists_of=0)
+
+
+def test_quality_is_a_mean_and_psnr_that_of_the_mean_error() -> None:
+    other = [np.clip(PICTURES[0] + 8, 0, 255).astype(np.uint8), PICTURES[1]]
+    found = quality(PICTURES, other, dists_of=0)
+    assert found.lpips == pytest.approx(lpips(PICTURES[0], other[0]) / 2.0, abs=1e-6)
+    assert found.psnr == pytest.approx(psnr(PICTURES[0], other[0]) + 10.0 * math.log10(2.0))
+    assert found.dists is None
+    assert found.distortion == pytest.approx(0.075 / 32 * 255**2 * 10 ** (-found.psnr / 10) + found.lpips)
+
+
+def test_every_byte_is_counted(study: Study) -> None:
+    segments = sum(map(len, study.segments))
+    bare = study.total_bytes(None, DoseKind.NONE)
+    assert bare > segments
+    assert study.total_bytes(b"d" * 1000, DoseKind.FULL) >= bare + 1000
+    assert study.pixels == 130 * 70 + 96 * 64
+
+
+def test_the_teacher_is_its_own_goal(study: Study) -> None:
+    teacher, generic = study.teacher(), study.generic()
+    assert teacher.to_teacher.lpips < 1e-6
+    assert generic.to_teacher.lpips > 1e-3
+    assert teacher.bpp_total == generic.bpp_total
+
+
+def test_another_student_paints_otherwise(study: Study) -> None:
+    other = study.generic("other", student_to_onnx(fresh()))
+    assert other.name == "other"
+    assert other.to_teacher.lpips != study.generic().to_teacher.lpips
+
+
+def test_a_dose_is_paid_for_and_shown(study: Study) -> None:
+    dosed = study.dosed(DoseChoice.FULL, Budget(steps=2), lambda progress: None)
+    generic = study.generic()
+    assert dosed.dose_bytes > 0
+    assert dosed.bpp_total >= generic.bpp_total + 8 * dosed.dose_bytes / study.pixels
+    assert dosed.seconds > 0.0
+    assert to_json({"a": dosed})["a"]["to_teacher"]["lpips"] == dosed.to_teacher.lpips
+
+
+def test_the_gap_is_lpips_to_the_teacher() -> None:
+    assert gap_closed(variant(NEAR), variant(FAR)) == 0.5
+    assert gap_closed(variant(FAR), variant(FAR)) == 0.0
+
+
+def test_a_dose_breaks_even_where_its_rate_costs_what_it_saves() -> None:
+    saved = FAR.distortion - NEAR.distortion
+    dosed, generic = variant(NEAR, dose_bytes=4000), variant(FAR)
+    pictures = break_even(dosed, generic, pixels_per_picture=1000.0)
+    assert pictures is not None
+    assert DEFAULT_LMBDA * 8 * 4000 / 1000 / pictures <= saved
+    assert DEFAULT_LMBDA * 8 * 4000 / 1000 / (pictures - 1) > saved
+    assert break_even(variant(FAR, 10), variant(NEAR), 1000.0) is None
+
+
+def test_cost_is_distortion_and_rate() -> None:
+    assert cost(variant(NEAR, bpp=0.2)) == pytest.approx(NEAR.distortion + DEFAULT_LMBDA * 0.2)
