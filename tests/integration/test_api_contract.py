@@ -68,6 +68,12 @@ def test_every_answer_is_described(case: Case[Any], served: Served) -> None:
 
 def test_chains_of_requests_are_described_too(served: Served) -> None:
     class Chains(API.as_state_machine()):  # type: ignore[misc]
+        def setup(self) -> None:
+            """What one chain has left must not change the answers to the next."""
+            left = [key for key in served.bus.scan_iter() if not key.startswith(b"md:key")]
+            if left:
+                served.bus.delete(*left)
+
         def get_call_kwargs(self, case: Case[Any]) -> dict[str, Any]:
             return {"base_url": served.url, "headers": key_of(served)}
 
@@ -77,4 +83,5 @@ def test_chains_of_requests_are_described_too(served: Served) -> None:
         def validate_response(self, response: Response, case: Case[Any], **more: Any) -> None:
             case.validate_response(response, excluded_checks=unsure(case))
 
-    Chains.run(settings=BOUNDED)
+    # schemathesis learns from earlier chains; with more of them, Hypothesis finds its choices inconsistent.
+    Chains.run(settings=settings(BOUNDED, max_examples=15))
