@@ -1,0 +1,84 @@
+"""The pipeline from actions to pictures: bounded in what it fetches ahead, and in decoders."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import pytest
+
+from microdose.base import Descriptor
+from microdose.digest import digest_of
+from microdose.manifest import SEGMENT_TYPE
+from microdose_client.crew import Crew
+from microdose_client.place import Action, Announce, Show
+from microdose_client.play import AHEAD, DECODERS, Player, snapshot
+from microdose_client.reader import Reader
+from microdose_client.source import Heard
+from tests.tiny_base import TinySequence, describe, tiny_dose, tiny_sequence
+
+
+class Counting:
+    """A source of one sequence's blobs that counts what is asked of it."""
+
+    name = "memory"
+
+    def __init__(self, blobs: dict[str, bytes]) -> None:
+        self.blobs = blobs
+        self.asked: list[Descriptor] = []
+
+    async def manifest(self, sequence: str) -> bytes:
+        raise NotImplementedError
+
+    async def blob(self, descriptor: Descriptor) -> bytes:
+        self.asked.append(descriptor)
+        return self.blobs[descriptor.digest]
+
+    async def events(self, sequence: str, after: str) -> AsyncGenerator[Heard | None]:
+        yield None
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture(scope="module")
+def sequence() -> TinySequence:
+    return tiny_sequence(20)
+
+
+def test_a_slow_viewer_bounds_what_is_fetched(sequence: TinySequence) -> None:
+    source = Counting(dict(sequence.blobs))
+
+    async def work() -> None:
+        player = Player(Reader([source]), Crew(), sequence.base, threads=1)
+        async with aclosing(player.play(snapshot(sequence.manifest))) as pictures:
+            for n in range(3):
+                assert (await anext(pictures)).n == n
+                for _ in range(50):  # as long as the feeder could wish
+                    await asyncio.sleep(0)
+                segments = [each for each in source.asked if each.media_type == SEGMENT_TYPE]
+                assert len(segments) <= n + 1 + AHEAD
+
+    asyncio.run(work())
+
+
+def test_decoders_are_built_ahead_once_and_few_are_kept(sequence: TinySequence) -> None:
+    base, segment = sequence.base, sequence.manifest.segments[0]
+    doses = {epoch: tiny_dose(base, epoch, seed=epoch) for epoch in range(1, 6)}
+    source = Counting(dict(sequence.blobs) | {digest_of(data): data for data in doses.values()})
+    known = {epoch: (describe(data, "dose"),) for epoch, data in doses.items()}
+
+    async def actions() -> AsyncGenerator[Action]:
+        yield Show(segment, ())
+        for epoch in (1, 1, 2, 3, 4, 5):
+            yield Announce(epoch, known[epoch])
+        yield Show(segment.model_copy(update={"n": 1}), ())
+
+    async def work() -> list[int]:
+        player = Player(Reader([source]), Crew(), base, threads=1)
+        numbers = [picture.n async for picture in player.play(actions())]
+        assert len(player._decoders) <= DECODERS
+        return numbers
+
+    assert asyncio.run(work()) == [0, 1]
+    fetched = [each.digest for each in source.asked if each.media_type == "dose"]
+    assert len(fetched) == len(set(fetched))
