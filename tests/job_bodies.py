@@ -12,12 +12,16 @@ from microdose.digest import digest_of
 from microdose.dose import DoseKind
 from microdose.errors import BadPicture, Fenced, Unavailable
 from microdose.resources import Frame
+from microdose_server.distil.specialise import Dosed
 from microdose_server.jobs.attempt import Assignment, make_attempt
 from microdose_server.jobs.horse import Errand
+from microdose_server.jobs.live import stream
 from microdose_server.jobs.publication import Coded, Publication, make_publication, make_results
 from microdose_server.store.bus import publish
 from microdose_server.store.redis import LOST
+from microdose_server.store.sequences import Sequences
 from tests.tiny_base import tiny_base, tiny_dose, tiny_segment
+from tests.tiny_encoder import TinyEncoder
 
 
 def publishing(errand: Errand) -> None:
@@ -82,6 +86,11 @@ def tiny(errand: Errand) -> None:
     make_attempt(errand, body)
 
 
+def streaming(errand: Errand) -> None:
+    """A live sequence, but for the teacher and the distillation: the first round finds a dose."""
+    make_attempt(errand, _stream)
+
+
 def note_process(given: Assignment) -> None:
     """Tell the test who works."""
     given.client.rpush(f"pids:{given.attempt.job}", os.getpid())
@@ -102,6 +111,16 @@ def _publication(given: Assignment) -> Publication:
     return make_publication(
         given.attempt.sequence, "tiny", base, [Coded(frame, segment)], dose, DoseKind.FULL
     )
+
+
+def _stream(given: Assignment) -> None:
+    note_process(given)
+
+    def distil(pictures: object, epoch: int, report: object) -> Dosed:
+        return Dosed(tiny_dose(tiny_base(), epoch), DoseKind.FULL, 1.0, 0.5)
+
+    wish = Sequences(given.client).get(given.attempt.sequence)
+    stream(given, wish, TinyEncoder(), distil)
 
 
 def _work_for_ever(given: Assignment) -> None:

@@ -25,6 +25,15 @@ class TinyEncoder:
     def encode(self, pixels: NDArray[np.uint8], epoch: int = 0) -> Encoded:
         """pixels: uint8[H,W,3]."""
         self.encoded += 1
+        segment, y_hat = self.analyse(pixels, epoch)
+        return Encoded(segment, y_hat, pixels, EncodeTimings(0.0, 0.0, 0.0, 0.0))
+
+    def decode(self, y_hat: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
+        """A grey picture: nothing here learns from it."""
+        return np.full((height, width, 3), 128, np.uint8)
+
+    def analyse(self, pixels: NDArray[np.uint8], epoch: int = 0) -> tuple[bytes, NDArray[np.float32]]:
+        """The segment of pixels, uint8[H,W,3], and its y_hat."""
         height, width, _ = pixels.shape
         rows, columns = latent_side(height), latent_side(width)
         padding = (0, 16 * rows - height), (0, 16 * columns - width), (0, 0)
@@ -34,4 +43,4 @@ class TinyEncoder:
         z = np.zeros((HYPER_CHANNELS, -(-rows // 4), -(-columns // 4)), np.int32)
         hyper = hyper_from(Graph(self.base.hyper, 1))
         segment, y_hat = encode_picture(y, z, width, height, epoch, self.base, hyper)
-        return Encoded(pack_segment(segment), y_hat, pixels, EncodeTimings(0.0, 0.0, 0.0, 0.0))
+        return pack_segment(segment), y_hat

@@ -146,6 +146,17 @@ def test_an_id_from_another_time_is_reset(served: Served) -> None:
         assert reset.id == "5-0"
 
 
+def test_viewers_of_a_removed_sequence_are_told(served: Served) -> None:
+    job = served.queued()
+    served.publish(job)
+    with listening(served, events_path(job.sequence), "5-0") as events:
+        served.http.delete(f"/v1/sequences/{job.sequence}")
+        assert [(event.name, event.id) for event in events] == [("removed", "6-0")]  # and the stream ends
+    problem(served.http.get(events_path(job.sequence)), "gone")
+    problem(served.http.get(f"/v1/sequences/{job.sequence}/manifest"), "gone")
+    problem(served.http.get(f"/v1/sequences/{job.sequence}/manifest?wait=1"), "gone")
+
+
 @pytest.mark.parametrize("last", ["x", "1-x", "-1", "1-2-3", "²", "9" * 30])
 def test_an_id_that_is_none_is_refused(served: Served, last: str) -> None:
     answer = served.http.get(events_path(served.create()), params={"after": last})

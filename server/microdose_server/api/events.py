@@ -14,6 +14,7 @@ from microdose.manifest import parse_manifest
 from microdose_server.api import sse
 from microdose_server.api.auth import LISTEN
 from microdose_server.api.ids import SequenceId
+from microdose_server.api.manifest import require_known
 from microdose_server.api.problem import problems
 from microdose_server.api.pump import START, is_later, parse_id
 from microdose_server.api.services import Here, Services
@@ -35,7 +36,7 @@ async def follow(
 
     `reset` in place of events that are gone: read the manifest it names again; the rest goes on from there.
     """
-    await to_thread.run_sync(here.sequences.get, sequence)
+    await to_thread.run_sync(require_known, here, sequence)
     return sse.respond(_events(here, sequence, after))
 
 
@@ -50,9 +51,12 @@ async def _events(here: Services, sequence: str, after: str) -> AsyncIterator[by
                 if entry is None:
                     yield sse.ping()
                     continue
-                if parse_id(entry.id)[0] > parse_id(after)[0] + 1:
+                removed = entry.type == "removed"
+                if parse_id(entry.id)[0] > parse_id(after)[0] + 1 and not removed:
                     break  # ids are dense: some were trimmed
-                yield sse.message(json.loads(entry.data)["type"], entry.data, entry.id)
+                yield entry.message
+                if removed:
+                    return
                 after = entry.id
             else:
                 break  # draining, or Redis is lost

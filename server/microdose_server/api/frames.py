@@ -11,7 +11,7 @@ from microdose.resources import Frame
 from microdose_server.api.auth import PUBLISH, READ
 from microdose_server.api.body import length_of, received
 from microdose_server.api.ids import SequenceId
-from microdose_server.api.keeping import keep, require_open, require_room
+from microdose_server.api.keeping import keep, require_place, require_room
 from microdose_server.api.media import accept
 from microdose_server.api.problem import problems
 from microdose_server.api.services import Here
@@ -22,7 +22,7 @@ ACCEPTED = ("image/*", "application/octet-stream")
 PICTURES = accept(*ACCEPTED)
 REFUSED = problems(
     "not-found", "conflict", "too-large", "too-slow", "unsupported-media-type", "bad-picture", "bad-upload",
-    "digest-mismatch", "invalid-request", "no-space", "over-quota",
+    "digest-mismatch", "invalid-request", "no-space", "over-quota", "too-many-requests",
 )  # fmt: skip
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 DisplayName = Annotated[str | None, Header(description="a name to show, percent-encoded")]
@@ -52,9 +52,10 @@ async def put(
     """Put the bytes of a picture file at number `n`: 201 for a new frame, 200 for one replaced or repeated.
 
     The picture is judged before anything of it is kept. A `Repr-Digest` (sha-256) is held to, if sent.
+    A live sequence takes none that is behind what it has published (409), and no more than may wait (429).
     """
     name = display_name(unquote(x_microdose_name)) if x_microdose_name else None
-    await to_thread.run_sync(require_open, here, sequence)
+    await to_thread.run_sync(require_place, here, sequence, n)
     await to_thread.run_sync(require_room, here, length_of(request, here.settings.limits.max_picture_bytes))
     async with received(request, here.originals) as incoming:
         work = partial(keep, here, sequence, n, incoming, name)

@@ -11,16 +11,18 @@ from microdose.problem import ProblemError, make_problem
 from microdose.resources import Frame, SequenceState
 from microdose_server.api.services import Services
 from microdose_server.intake.sandbox import Judged
+from microdose_server.store.arrivals import TAKING
 from microdose_server.store.incoming import Incoming
 
 
-def require_open(here: Services, sequence: str) -> None:
-    """Raise NotFound, or a conflict, unless `sequence` takes frames."""
-    state = here.sequences.get(sequence).state
-    if state is not SequenceState.OPEN:
-        raise ProblemError(
-            make_problem("conflict", f"sequence {sequence} is {state} and takes no more frames")
-        )
+def require_place(here: Services, sequence: str, n: int) -> None:
+    """Raise NotFound, a conflict or BadUpload unless `sequence` takes frames, and one of this number."""
+    found, most = here.sequences.get(sequence), here.settings.limits.max_frames
+    if found.state not in (TAKING if found.live else (SequenceState.OPEN,)):
+        detail = f"sequence {sequence} is {found.state} and takes no more frames"
+        raise ProblemError(make_problem("conflict", detail))
+    if n >= most and not found.live:
+        raise BadUpload(f"frame {n} is outside 0..{most - 1}, the most one sequence may have")
 
 
 def require_room(here: Services, coming: int) -> None:
@@ -47,9 +49,6 @@ def keep(here: Services, sequence: str, n: int, incoming: Incoming, name: str | 
     The same picture again in the same place is not decoded again. Raises BadPicture, which names the frame
     and the reason, or what `Sequences.put_frame` raises.
     """
-    limits = here.settings.limits
-    if n >= limits.max_frames:
-        raise BadUpload(f"frame {n} is outside 0..{limits.max_frames - 1}, the most one sequence may have")
     known = here.sequences.frame(sequence, n)
     if known is not None and (known.digest, known.name) == (incoming.digest, name):
         return known, False

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Response
 
 from microdose import keys
 from microdose.digest import digest_of
-from microdose.errors import NotFound
+from microdose.errors import NotFound, Removed
 from microdose.manifest import MANIFEST_TYPE, Manifest, parse_manifest
 from microdose_server.api.auth import READ
 from microdose_server.api.conditions import matches
@@ -18,7 +18,7 @@ from microdose_server.api.problem import problems
 from microdose_server.api.pump import START
 from microdose_server.api.query import Wait
 from microdose_server.api.services import Here, Services
-from microdose_server.store.bus import read_manifest
+from microdose_server.store.bus import is_removed, read_manifest
 
 router = APIRouter(prefix="/sequences/{sequence}/manifest", tags=["manifest"])
 
@@ -65,8 +65,18 @@ async def read(
 def _load(here: Services, sequence: str) -> bytes | None:
     data = read_manifest(here.redis, sequence)
     if data is None:
-        here.sequences.get(sequence)  # not found is another thing than not published
+        require_known(here, sequence)  # not found is another thing than not published
     return data
+
+
+def require_known(here: Services, sequence: str) -> None:
+    """Raise NotFound for a sequence that is not there, Removed for one that was."""
+    try:
+        here.sequences.get(sequence)
+    except NotFound as error:
+        if is_removed(here.redis, sequence):
+            raise Removed(f"sequence {sequence} was removed") from error
+        raise
 
 
 def _is_known(data: bytes | None, since: int | None, if_none_match: str | None) -> bool:

@@ -7,17 +7,19 @@ queue, not its place: it goes back to the log. So memory is bounded, and a slow 
 """
 
 import asyncio
+import json
 import logging
 import re
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from typing import NamedTuple, Self, cast
+from functools import cached_property, partial
+from typing import Self, cast
 
 import redis
 from anyio import to_thread
+from fastapi.sse import format_sse_event
 
 from microdose_server.store.bus import read_stream
 from microdose_server.store.redis import Entries, text
@@ -37,11 +39,27 @@ StreamName = bytes | str | memoryview  # in the terms of redis-py's annotations
 StreamId = int | bytes | str | memoryview
 
 
-class Entry(NamedTuple):
-    """One entry of a stream."""
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a stream. What is made of it is made once, for all listeners."""
 
     id: str
     data: bytes
+
+    @cached_property
+    def type(self) -> str:
+        """The kind of event that it holds."""
+        return str(json.loads(self.data)["type"])
+
+    @cached_property
+    def message(self) -> bytes:
+        """The entry as a server-sent event."""
+        return format_sse_event(event=self.type, data_str=self.data.decode(), id=self.id)
+
+    @cached_property
+    def place(self) -> tuple[int, int]:
+        """The id as numbers, to compare."""
+        return parse_id(self.id)
 
 
 @dataclass(eq=False)

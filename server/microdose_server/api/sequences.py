@@ -12,6 +12,7 @@ from microdose_server.api.media import accept
 from microdose_server.api.problem import problems
 from microdose_server.api.query import Cursor, Limit
 from microdose_server.api.services import Here, Services
+from microdose_server.store import arrivals
 
 router = APIRouter(prefix="/sequences", tags=["sequences"])
 MISSING = problems("not-found")
@@ -30,10 +31,13 @@ def create(
     response: Response,
     wish: Annotated[SequenceCreate | None, Body()] = None,
 ) -> Sequence:
-    """Open a new, empty sequence."""
+    """Open a new, empty sequence; a live one has its job at once."""
     wish = wish or SequenceCreate()
     check_profile(here, wish.profile)
     sequence = here.sequences.create(wish, key.id, here.settings.limits)
+    if sequence.live:
+        here.queue.enqueue(sequence.id)
+        sequence = here.sequences.get(sequence.id)
     response.headers["Location"] = f"/v1/sequences/{sequence.id}"
     return sequence
 
@@ -61,7 +65,7 @@ def read(here: Here, sequence: SequenceId) -> Sequence:
 
 @router.delete("/{sequence}", status_code=204, dependencies=[PUBLISH], responses=MISSING)
 def delete(here: Here, sequence: SequenceId) -> None:
-    """Remove it; a job that works on it is cancelled."""
+    """Remove it, and tell its viewers; a job that works on it is cancelled."""
     found = here.sequences.get(sequence)
     if found.job and found.state in IN_WORK:
         here.queue.cancel(found.job)
@@ -82,7 +86,12 @@ def complete(
     response: Response,
     wish: Annotated[SequenceComplete | None, Body()] = None,
 ) -> Job:
-    """Say that all frames, 0 to the last without a gap, are there. Saying it again returns the same job."""
+    """Say that all frames, 0 to the last without a gap, are there. Saying it again returns the same job.
+
+    A live sequence ends when all of them are published, with or without gaps.
+    """
+    if here.sequences.get(sequence).live:
+        arrivals.complete(here.redis, sequence)
     job = here.queue.enqueue(sequence, (wish or SequenceComplete()).priority)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job

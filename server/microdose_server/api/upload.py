@@ -77,6 +77,8 @@ async def upload(here: Here, key: Publisher, request: Request, response: Respons
 def _wishes(form: FormData) -> tuple[SequenceCreate, SequenceComplete]:
     """What the first and the last of the calls that this one stands for would have said."""
     fields: dict[str, Any] = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+    if "live" in fields:
+        raise BadUpload("a live sequence takes its frames one by one: open it with POST /v1/sequences")
     last = {name: fields.pop(name) for name in SequenceComplete.model_fields if name in fields}
     try:
         return SequenceCreate.model_validate(fields), SequenceComplete.model_validate(last)

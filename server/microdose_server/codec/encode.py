@@ -62,9 +62,23 @@ class Encoder:
         self.base = base or load_base()
         self._hyper = hyper_from(Graph(self.base.hyper))
 
-    @torch.inference_mode()
     def encode(self, pixels: NDArray[np.uint8], epoch: int = 0) -> Encoded:
         """Code a picture, uint8 [H, W, 3], sRGB. Raises CorruptStream for sides over the format's limits."""
+        blob, y_hat, clock = self._code(pixels, epoch)
+        x_hat = self.decode(y_hat, *pixels.shape[:2])
+        timings = EncodeTimings(*(1e3 * (end - start) for start, end in pairwise((*clock, perf_counter()))))
+        return Encoded(blob, y_hat, x_hat, timings)
+
+    def analyse(self, pixels: NDArray[np.uint8], epoch: int = 0) -> tuple[bytes, NDArray[np.float32]]:
+        """The segment and y_hat alone, without the time that g_s takes; raises as `encode`."""
+        blob, y_hat, _ = self._code(pixels, epoch)
+        return blob, y_hat
+
+    @torch.inference_mode()
+    def _code(
+        self, pixels: NDArray[np.uint8], epoch: int
+    ) -> tuple[bytes, NDArray[np.float32], tuple[float, ...]]:
+        """(segment, y_hat, the times at which its parts began and the last one ended)."""
         height, width, _ = pixels.shape
         begin = perf_counter()
         y = self.teacher.g_a(pad_to_stride(to_tensor(pixels).to(self.device)))
@@ -75,11 +89,7 @@ class Encoder:
         summed_up = perf_counter()
         segment, y_hat = encode_picture(y_array, z_array, width, height, epoch, self.base, self._hyper)
         blob = pack_segment(segment)
-        coded = perf_counter()
-        x_hat = self.decode(y_hat, height, width)
-        clock = (begin, analysed, summed_up, coded, perf_counter())
-        timings = EncodeTimings(*(1e3 * (end - start) for start, end in pairwise(clock)))
-        return Encoded(blob, y_hat, x_hat, timings)
+        return blob, y_hat, (begin, analysed, summed_up, perf_counter())
 
     @torch.inference_mode()
     def decode(self, y_hat: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from microdose import keys
 from microdose.errors import Fenced, NotFound
 from microdose.problem import Problem, make_problem
 from microdose.resources import Job, JobState, Sequence, SequenceState
+from microdose_server.jobs.farewell import hang_up
 from microdose_server.jobs.records import Jobs
 from microdose_server.store.bus import Attempt
 from microdose_server.store.redis import text
@@ -104,6 +105,7 @@ def follow(client: redis.Redis, job: str) -> Job:
         return record
     changes = {"state": state, "error": error, "ended": datetime.now(UTC), "eta_s": None}
     with suppress(Fenced):  # another look at the same sequence came first
+        hang_up(client, record.sequence, f"job {state}")
         newest = int(client.get(keys.fence(record.sequence)) or REMOVED)
         if jobs.write(record.model_copy(update=changes), newest):
             client.hincrby(keys.job_ends(), f"{state} {error.slug if error else 'none'}", 1)

@@ -65,8 +65,8 @@ def make_publication(
     kind: DoseKind,
 ) -> Publication:
     """The publication of coded pictures, in order, under one dose (None: the generic student)."""
-    document = Blob(BASE_TYPE, base.document.to_bytes())
-    base_blobs = (Blob(STUDENT_TYPE, base.student), Blob(HYPER_TYPE, base.hyper), document)
+    of_base = base_blobs(base)
+    document = of_base[-1]
     segments = [Blob(SEGMENT_TYPE, coded.segment) for coded in pictures]
     doses = [Blob(DOSE_TYPE, dose)] if dose is not None else []
     dosed = doses[0].descriptor if doses else None
@@ -82,9 +82,15 @@ def make_publication(
         epochs=(EpochEntry(epoch=EPOCH, kind=kind, dose=dosed),),
         segments=entries,
         ended=True,
-        bytes=_count(base_blobs, pictures, dose),
+        bytes=_count(of_base, pictures, dose),
     )
-    return Publication((*base_blobs, *segments, *doses), _with_own_size(manifest), events)
+    return Publication((*of_base, *segments, *doses), with_own_size(manifest), events)
+
+
+def base_blobs(base: LoadedBase) -> tuple[Blob, ...]:
+    """A base's graphs, and last its document."""
+    document = Blob(BASE_TYPE, base.document.to_bytes())
+    return Blob(STUDENT_TYPE, base.student), Blob(HYPER_TYPE, base.hyper), document
 
 
 def make_results(manifest: Manifest, seconds: dict[str, float]) -> Results:
@@ -132,7 +138,7 @@ def _count(base: Sequence[Blob], pictures: Sequence[Coded], dose: bytes | None) 
     )
 
 
-def _with_own_size(manifest: Manifest) -> Manifest:
+def with_own_size(manifest: Manifest) -> Manifest:
     """The manifest with its own length among the header bytes; a longer number may lengthen it once more."""
     framing = manifest.bytes.headers
     while True:

@@ -22,6 +22,7 @@ from microdose_server.intake.picture import read_picture
 from microdose_server.jobs.attempt import Assignment, make_attempt
 from microdose_server.jobs.drafts import Drafts
 from microdose_server.jobs.horse import Errand
+from microdose_server.jobs.live import stream
 from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.publication import EPOCH, Coded, Publication, make_publication, make_results
 from microdose_server.jobs.verify import Verifier
@@ -53,13 +54,22 @@ class EncodedPicture:
 
 def run(errand: Errand) -> None:
     """Do a job to its end; the horse's entry, by name. Raises as `make_attempt`."""
-    make_attempt(errand, lambda assignment: process(assignment, encoder_for(assignment)))
+    make_attempt(errand, lambda assignment: work(assignment, encoder_for(assignment)))
 
 
 def encoder_for(given: Assignment) -> Encoder:
     """The shipped teacher with the base of the sequence's profile. Raises NotFound where it does not ship."""
     profile = Sequences(given.client).get(given.attempt.sequence).profile
     return Encoder(given.settings.device, base=load_base(student=profile))
+
+
+def work(given: Assignment, encoder: Encoder) -> None:
+    """The work on a sequence, live or not. Raises Fenced when it must stop."""
+    sequence = Sequences(given.client).get(given.attempt.sequence)
+    if sequence.live:
+        stream(given, sequence, encoder)
+    else:
+        process(given, encoder)
 
 
 def process(given: Assignment, encoder: PictureEncoder) -> None:

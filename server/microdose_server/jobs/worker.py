@@ -11,6 +11,7 @@ API and every idle worker do) puts the job back, see `recovery`.
 """
 
 import logging
+import math
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -40,6 +41,7 @@ from microdose_server.stopping import exit_when_told
 from microdose_server.store.bus import Attempt
 from microdose_server.store.embedded import redis_url
 from microdose_server.store.redis import LOST, connect, patiently, ping
+from microdose_server.store.sequences import Sequences
 from microdose_server.store.shelf import KEY, RemoteShelf
 from microdose_server.store.viewers import Viewers
 
@@ -96,7 +98,8 @@ class JobWorker(Worker):
             token=attempt.token,
             parent=os.getpid(),
         )
-        patience = supervise.Patience(settings.job_seconds, settings.stall_seconds)
+        live = Sequences(self.connection).get(job.sequence).live  # for as long as its publisher likes
+        patience = supervise.Patience(math.inf if live else settings.job_seconds, settings.stall_seconds)
         with about(job=job.id, sequence=job.sequence, attempt=str(job.attempt)):
             with errand.start() as process:
                 self._horse_pid = process.pid

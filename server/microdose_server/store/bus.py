@@ -5,6 +5,8 @@ log       md:pub:{s:<id>}:events       event `seq` has the stream id <seq>-0, so
 blobs     md:pub:{b:<digest>}:<i>      1 MiB each, expiring: the truth is on disk
 """
 
+import json
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
@@ -18,6 +20,8 @@ from microdose_server.store.redis import Entries, Fields, text
 from microdose_server.store.scripts import run_script
 
 MAX_EVENTS = 20_000
+REMOVED_S = 7 * 86_400
+"""How long it is known of a removed sequence that there was one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,45 @@ def publish(
     return answer.decode()
 
 
+def append(
+    client: redis.Redis, attempt: Attempt, manifest: Manifest, events: Iterable[Event], record: Fields
+) -> None:
+    """Make `manifest`, `events` and the fields of the sequence's `record` visible in one atomic step.
+
+    For live sequences, which are published piece by piece. Otherwise as `publish`.
+
+    Raises:
+        Fenced: a newer attempt has taken over, or the sequence was removed. Nothing was written.
+    """
+    sequence = attempt.sequence
+    fields = [text(part) for pair in record.items() for part in pair]
+    pairs = [part for event in events for part in (event_id(event.seq), event.to_bytes())]
+    run_script(
+        client,
+        "append",
+        [keys.fence(sequence), keys.manifest(sequence), keys.events(sequence), keys.sequence(sequence)],
+        [attempt.token, manifest.to_bytes(), MAX_EVENTS, len(fields), *fields, *pairs],
+    )
+
+
+def tell_removed(client: redis.Redis, sequence: str) -> None:
+    """Make the event `removed` the last of a sequence, and the only one. The fence must be gone."""
+    key = keys.events(sequence)
+    newest = cast(Entries, client.xrevrange(key, count=1))
+    seq = int(text(newest[0][0]).partition("-")[0]) + 1 if newest else 1
+    event = Event(seq=seq, type="removed", time=time.time_ns() // 1_000_000)
+    with client.pipeline() as pipeline:
+        pipeline.xadd(key, {"event": event.to_bytes()}, id=event_id(seq), maxlen=1, approximate=False)
+        pipeline.expire(key, REMOVED_S)
+        pipeline.execute()
+
+
+def is_removed(client: redis.Redis, sequence: str) -> bool:
+    """Whether this sequence was there, and was removed lately."""
+    newest = cast(Entries, client.xrevrange(keys.events(sequence), count=1))
+    return any(json.loads(fields[b"event"])["type"] == "removed" for _, fields in newest)
+
+
 def read_manifest(client: redis.Redis, sequence: str) -> bytes | None:
     """The manifest's JSON, or None before the first publication."""
     return cast(bytes | None, client.get(keys.manifest(sequence)))
@@ -84,4 +127,13 @@ def put_hot_blob(client: redis.Redis, digest: str, data: bytes, media_type: str,
     with client.pipeline() as pipeline:
         pipeline.hset(keys.blob_meta(digest), mapping=meta)
         pipeline.expire(keys.blob_meta(digest), seconds)
+        pipeline.execute()
+
+
+def cool_hot_blob(client: redis.Redis, digest: str, size: int, *, seconds: int) -> None:
+    """Let the copy of a blob go after `seconds`."""
+    with client.pipeline(transaction=False) as pipeline:
+        for i in range(-(-size // keys.CHUNK)):
+            pipeline.expire(keys.blob_chunk(digest, i), seconds, lt=True)
+        pipeline.expire(keys.blob_meta(digest), seconds, lt=True)
         pipeline.execute()

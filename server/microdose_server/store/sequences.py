@@ -22,8 +22,8 @@ from microdose.ids import new_id
 from microdose.problem import Problem, ProblemError, make_problem
 from microdose.resources import Frame, Page, Sequence, SequenceCreate, SequenceState
 from microdose_server.settings import Limits
-from microdose_server.store import quota
-from microdose_server.store.bus import Attempt
+from microdose_server.store import arrivals, quota
+from microdose_server.store.bus import Attempt, tell_removed
 from microdose_server.store.fields import from_fields, to_field, to_fields
 from microdose_server.store.redis import Fields, text
 from microdose_server.store.scripts import run_script
@@ -90,17 +90,22 @@ class Sequences:
         Raises:
             NotFound: no such sequence.
             ProblemError: conflict; the sequence takes no more frames. over-quota; its owner's key does not.
+                As `arrivals.admit` for a live one.
             BadUpload: a number, or pixels in all, above the limits.
         """
-        if not 0 <= frame.n < limits.max_frames:
-            raise BadUpload(f"frame {frame.n}: a sequence has at most {limits.max_frames}, counted from 0")
         record, frames = keys.sequence(sequence), keys.frames(sequence)
         owner = text(self.client.hget(record, "owner") or NOBODY)
 
         def record_frame(pipeline: Pipeline) -> bool:
-            self._require(pipeline, sequence, (SequenceState.OPEN,), "takes no more frames")
+            live, following = pipeline.hmget(record, "live", "next")
+            states = arrivals.TAKING if live == b"true" else (SequenceState.OPEN,)
+            self._require(pipeline, sequence, states, "takes no more frames")
             before = pipeline.hget(frames, str(frame.n))
             old = Frame.model_validate_json(before) if before else None
+            if live == b"true":
+                arrivals.admit(pipeline, sequence, frame, old, limits)
+            elif not 0 <= frame.n < limits.max_frames:
+                raise BadUpload(f"frame {frame.n}: a sequence has at most {limits.max_frames}, from 0 on")
             pixels = int(pipeline.hget(record, "pixels") or 0) + _pixels(frame) - (_pixels(old) if old else 0)
             if pixels > limits.max_sequence_pixels:
                 most = limits.max_sequence_pixels
@@ -109,7 +114,8 @@ class Sequences:
             quota.require(pipeline, owner, "bytes", more, limits)
             pipeline.multi()
             pipeline.hset(frames, str(frame.n), frame.model_dump_json())
-            pipeline.hset(record, "pixels", str(pixels))
+            fields: Fields = {"pixels": str(pixels), "next": str(max(int(following or 0), frame.n + 1))}
+            pipeline.hset(record, mapping=fields)
             pipeline.hincrby(record, "size", more)
             quota.charge(pipeline, owner, byte_count=more)
             return old is None
@@ -127,7 +133,7 @@ class Sequences:
         return sorted(found, key=lambda frame: frame.n)
 
     def queue(self, sequence: str, job: str, also: Callable[[Pipeline], object]) -> None:
-        """Give a sequence that is open, or whose last job failed, to a new job.
+        """Give a sequence that is open, or whose last job failed, to a new job; a live one but once.
 
         `also` adds to the same transaction.
 
@@ -138,8 +144,11 @@ class Sequences:
         """
 
         def hand_over(pipeline: Pipeline) -> None:
-            self._require(pipeline, sequence, RESTARTABLE, "is in work or done already")
-            _require_dense(sequence, [int(n) for n in pipeline.hkeys(keys.frames(sequence))])
+            live = pipeline.hget(keys.sequence(sequence), "live") == b"true"
+            states = (SequenceState.OPEN,) if live else RESTARTABLE
+            self._require(pipeline, sequence, states, "is in work or done already")
+            if not live:
+                _require_dense(sequence, [int(n) for n in pipeline.hkeys(keys.frames(sequence))])
             pipeline.multi()
             changed = {"state": SequenceState.QUEUED, "job": job, "error": None}
             fields: Fields = {name: to_field(value) for name, value in changed.items()}
@@ -179,21 +188,19 @@ class Sequences:
         return change is not None
 
     def delete(self, sequence: str) -> None:
-        """Remove the record, the manifest and the events; its blobs may be another's too and stay.
+        """Remove the record, the manifest and the frames; its blobs may be another's too and stay.
+
+        Viewers are told by a last event, the only one that stays, for a week.
 
         Raises:
             NotFound: no such sequence.
         """
         record = keys.sequence(sequence)
-        everything = (
-            keys.sequence,
-            keys.frames,
-            keys.drafts,
-            keys.fence,
-            keys.lease,
-            keys.manifest,
-            keys.events,
-        )
+        if not self.client.exists(record):
+            raise NotFound(f"no sequence {sequence}")
+        self.client.delete(keys.fence(sequence))  # from now on nobody publishes
+        tell_removed(self.client, sequence)
+        everything = (keys.sequence, keys.frames, keys.drafts, keys.fence, keys.lease, keys.manifest)
 
         def remove(pipeline: Pipeline) -> None:
             owner, size = pipeline.hmget(record, ["owner", "size"])

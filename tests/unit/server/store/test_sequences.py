@@ -3,12 +3,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
+from microdose import keys
 from microdose.digest import digest_of
 from microdose.errors import BadUpload, Fenced, NotFound
 from microdose.ids import new_id
 from microdose.problem import ProblemError, make_problem
 from microdose.resources import DoseChoice, Frame, Sequence, SequenceCreate, SequenceState
 from microdose_server.settings import Limits
+from microdose_server.store.redis import text
 from microdose_server.store.sequences import Sequences
 
 LIMITS = Limits(max_frames=8, max_sequence_pixels=10_000)
@@ -152,4 +154,5 @@ def test_a_removed_sequence_is_gone_with_all_its_keys(sequences: Sequences, bus:
     sequences.take_over(sequence, job, RUNNING)
     sequences.delete(sequence)
     assert sequences.page().items == ()
-    assert not [key for key in bus.keys("*") if sequence.encode() in key]
+    left = [key for key in map(text, bus.keys("*")) if sequence in key]
+    assert left == [keys.events(sequence)]

@@ -1,0 +1,137 @@
+"""Distilling beside the encoder of a live sequence, so that no picture waits for a dose.
+
+pictures of a shot --see--> a spread of them --round--> distil (a thread of low priority) --take--> dose
+                                               |
+                after 4 pictures, 16, 64, ...--+       a cut forgets all of it
+"""
+
+import logging
+import math
+import os
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microdose_server.distil.specialise import Dosed, Progress
+
+FIRST_ROUND = 4
+GROWTH = 4
+"""A shot is distilled again when it is so many times as long: it will last as long again, and pay."""
+KEPT = 32
+"""Pictures of a shot that are learned from, spread evenly over it."""
+BETTER = 0.97
+"""What a later round must leave of the distortion, relative to the round before, to be worth its bytes."""
+NICENESS = 5
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """A coded picture: y_hat float32 [C, h, w] of height x width pixels."""
+
+    y_hat: NDArray[np.float32]
+    height: int
+    width: int
+
+
+Distil: TypeAlias = Callable[[Sequence[Seen], int, Callable[[Progress], None]], Dosed]
+"""(pictures, epoch, report) -> what suits them best; `report` raises when it is not wanted any more."""
+
+
+class _Unwanted(Exception):
+    """The shot that a round is for is over."""
+
+
+class Distiller:
+    """A context manager; everything but the round itself is for the thread that encodes."""
+
+    def __init__(self, distil: Distil) -> None:
+        self._distil = distil
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="distil", daemon=True)
+        self._ended = False
+        self._reset()
+        self._shot = 0
+
+    def _reset(self) -> None:
+        self._seen: list[Seen] = []
+        self._stride, self._count, self._due = 1, 0, FIRST_ROUND
+        self._epoch = 0
+        self._limit = math.inf
+        self._dose: Dosed | None = None
+
+    def __enter__(self) -> "Distiller":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._ended = True
+            self._shot += 1
+            self._changed.notify()
+        self._thread.join()
+
+    def see(self, seen: Seen, epoch: int) -> None:
+        """The next picture of this shot; `epoch` is the number that a dose would have."""
+        with self._changed:
+            if self._count % self._stride == 0:
+                self._seen.append(seen)
+            self._count, self._epoch = self._count + 1, epoch
+            if len(self._seen) > KEPT:
+                del self._seen[1::2]
+                self._stride *= 2
+            self._changed.notify()
+
+    def cut(self) -> None:
+        """A new shot begins: what was learned of the last one is of no use."""
+        with self._changed:
+            self._shot += 1
+            self._reset()
+
+    def take(self) -> Dosed | None:
+        """A dose that pays, once, made for the epoch that was told last."""
+        with self._changed:
+            found, self._dose = self._dose, None
+            if found:
+                self._epoch += 1
+                self._changed.notify()
+            return found
+
+    def _run(self) -> None:
+        with suppress(AttributeError, OSError):  # per thread on Linux; elsewhere the scheduler has to do
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._has_work)
+                if self._ended:
+                    return
+                self._due = GROWTH * self._count
+                shot, epoch, pictures = self._shot, self._epoch, list(self._seen)
+            try:
+                self._finish(shot, self._distil(pictures, epoch, partial(self._require, shot)))
+            except _Unwanted:
+                continue
+            except Exception:  # the stream goes on without a dose
+                log.exception("no dose for epoch %d", epoch)
+
+    def _has_work(self) -> bool:
+        """Whether to begin a round, or to end; a dose that nobody has taken yet holds the next one up."""
+        return self._ended or (self._count >= self._due and self._dose is None)
+
+    def _require(self, shot: int, _: Progress) -> None:
+        if shot != self._shot:
+            raise _Unwanted
+
+    def _finish(self, shot: int, dosed: Dosed) -> None:
+        """Keep a dose, if its shot goes on and it is better than that of the round before."""
+        left = dosed.loss_after / dosed.loss_before if dosed.loss_before else 1.0
+        with self._changed:
+            if shot == self._shot and dosed.dose is not None and left < self._limit:
+                self._dose, self._limit = dosed, BETTER * left

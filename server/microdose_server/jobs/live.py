@@ -1,0 +1,191 @@
+"""The work of a live sequence: every frame coded and published when it comes, doses when they pay.
+
+    frames ─► encode, check ─► Broadcast                        first of all, always
+                   ├─► ShotDetector ── cut ─► an epoch with the generic student
+                   └─► Distiller ── dose ─► an epoch, announced about a second ahead
+
+A worker that takes such a job over goes on after the last published segment.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microdose.base import LoadedBase
+from microdose.dose import DoseKind
+from microdose.engine import Graph, hyper_from
+from microdose.errors import MicrodoseError, NotReproducible
+from microdose.latents import decode_picture
+from microdose.resources import DoseChoice, Frame
+from microdose.resources import Sequence as Wish
+from microdose.segment import parse_segment
+from microdose_server.distil.shots import ShotDetector
+from microdose_server.distil.specialise import Budget, Dosed, Progress, Target, specialise
+from microdose_server.intake.picture import read_picture
+from microdose_server.jobs.attempt import Assignment
+from microdose_server.jobs.broadcast import Broadcast
+from microdose_server.jobs.distiller import Distil, Distiller, Seen, log
+from microdose_server.jobs.publication import Coded
+from microdose_server.jobs.verify import Verifier
+from microdose_server.settings import Settings
+from microdose_server.store import arrivals
+from microdose_server.store.redis import patiently
+from microdose_server.store.shelf import originals
+
+POLL_S = 0.05
+GAP_S = 2.0
+"""How long a missing number is waited for once a later one is there."""
+LEAD_S = 1.0
+"""How long before its first segment an epoch is announced: time to fetch a dose and to build a decoder."""
+MAX_LEAD = 30
+REPORT_S = 5.0
+ROUND_S = 60.0
+"""Seconds that a dose of a live sequence may take where the settings do not say."""
+
+
+class LiveEncoder(Protocol):
+    """What codes pictures for a base, and decodes them with the teacher; in a worker, `Encoder`."""
+
+    @property
+    def base(self) -> LoadedBase:
+        """The base that its segments are for."""
+
+    def analyse(self, pixels: NDArray[np.uint8], epoch: int = 0) -> tuple[bytes, NDArray[np.float32]]:
+        """The segment of a picture, uint8[H,W,3], and its y_hat."""
+
+    def decode(self, y_hat: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
+        """The teacher's picture of y_hat."""
+
+
+def stream(given: Assignment, wish: Wish, encoder: LiveEncoder, distil: Distil | None = None) -> None:
+    """Publish a live sequence to its end. Raises Fenced when it must stop."""
+    broadcast = Broadcast.open(given, wish, encoder.base)
+    if broadcast.edition.listed:
+        broadcast.interrupt("another worker goes on")
+    given.report.phase("live")
+    with Distiller(distil or _distil(given.settings, wish, encoder)) as distiller:
+        Live(given, broadcast, encoder, distiller, wish.dose is not DoseChoice.NONE).run()
+
+
+class Live:
+    """One attempt at a live sequence."""
+
+    def __init__(
+        self,
+        given: Assignment,
+        broadcast: Broadcast,
+        encoder: LiveEncoder,
+        distiller: Distiller,
+        dosed: bool,
+    ) -> None:
+        self._given, self._broadcast, self._encoder = given, broadcast, encoder
+        self._distiller, self._dosed = distiller, dosed
+        self._shots = ShotDetector()
+        self._hyper = hyper_from(Graph(encoder.base.hyper))
+        self._originals = originals(given.settings)
+        self._times: deque[float] = deque(maxlen=8)
+        self._gap_since: float | None = None
+        self._told = 0.0
+        self._last: tuple[Coded, NDArray[np.float32]] | None = None
+
+    def run(self) -> None:
+        """Until the publisher has completed the sequence, or is silent for too long."""
+        patience_s = self._given.settings.live_idle_s
+        silent_since = time.monotonic()
+        while True:
+            self._announce()
+            arrived = self._look()
+            if arrived.first:
+                self._publish(arrived.first)
+                silent_since = time.monotonic()
+            elif arrived.complete:
+                return self._broadcast.end()
+            elif time.monotonic() - silent_since > patience_s:
+                return self._broadcast.end(f"no picture came for {patience_s:g} s")
+            else:
+                time.sleep(POLL_S)
+            self._report()
+
+    def _look(self) -> arrivals.Arrived:
+        """What has arrived; a picture that others should come before is there once they were waited for."""
+        given, next_n = self._given, self._broadcast.edition.next_n
+        found = patiently(lambda: arrivals.look(given.client, given.attempt.sequence, next_n))
+        if found.first is None or found.first.n == next_n or found.complete:
+            self._gap_since = None
+            return found
+        self._gap_since = self._gap_since or time.monotonic()
+        if time.monotonic() - self._gap_since < GAP_S:
+            return arrivals.Arrived(None, False)
+        self._gap_since = None
+        return found
+
+    def _report(self) -> None:
+        if time.monotonic() - self._told > REPORT_S:
+            self._told, past = time.monotonic(), self._broadcast.edition.past
+            self._given.report.step(past.pictures if past else 0, steps=2**53)
+
+    def _publish(self, frame: Frame) -> None:
+        """Code one picture and publish it, what has to be said before it first."""
+        broadcast = self._broadcast
+        pixels = read_picture(self._originals.get(frame.digest), self._given.settings.limits).pixels
+        if broadcast.edition.listed and frame.n > broadcast.edition.next_n:
+            broadcast.interrupt(f"pictures {broadcast.edition.next_n} to {frame.n - 1} did not come")
+        if self._shots.is_cut(pixels) and self._dosed:
+            self._distiller.cut()
+            broadcast.begin_epoch(DoseKind.NONE, None, frame.n)
+        segment, y_hat = self._encoder.analyse(pixels, broadcast.edition.epoch_of(frame.n).epoch)
+        if not np.array_equal(decode_picture(parse_segment(segment), self._encoder.base, self._hyper), y_hat):
+            raise NotReproducible(f"picture {frame.n} does not decode to what was coded; try another worker")
+        coded = Coded(frame, segment)
+        broadcast.add(coded)
+        self._times.append(time.monotonic())
+        self._last = coded, y_hat
+        if self._dosed:
+            self._distiller.see(Seen(y_hat, frame.height, frame.width), broadcast.edition.next_epoch)
+
+    def _announce(self) -> None:
+        """Begin an epoch where the distiller has a dose that viewers can use."""
+        dosed = self._distiller.take()
+        if dosed is None or dosed.dose is None or self._last is None:
+            return
+        coded, y_hat = self._last
+        try:
+            Verifier(self._encoder.base, dosed.dose).check(coded.frame.n, coded.segment, y_hat)
+        except MicrodoseError:
+            log.exception("a dose is not fit for viewers")
+            return
+        self._broadcast.begin_epoch(dosed.kind, dosed.dose, self._broadcast.edition.next_n + self._lead())
+
+    def _lead(self) -> int:
+        """How many more pictures come within LEAD_S, going by the last few; at least one."""
+        if len(self._times) < 2:
+            return 1
+        interval = (self._times[-1] - self._times[0]) / (len(self._times) - 1)
+        return max(1, min(MAX_LEAD, math.ceil(LEAD_S / max(interval, 1e-3))))
+
+
+def _distil(settings: Settings, wish: Wish, encoder: LiveEncoder) -> Distil:
+    """Specialising to pictures of which only the latents are at hand."""
+    budget = Budget(settings.distil_steps, settings.distil_seconds or ROUND_S)
+
+    def distil(pictures: Sequence[Seen], epoch: int, report: Callable[[Progress], None]) -> Dosed:
+        targets = [
+            Target(seen.y_hat, encoder.decode(seen.y_hat, seen.height, seen.width)) for seen in pictures
+        ]
+        return specialise(
+            encoder.base,
+            targets,
+            choice=wish.dose,
+            lmbda=wish.lmbda,
+            budget=budget,
+            epoch=epoch,
+            report=report,
+            device=settings.device,
+        )
+
+    return distil
