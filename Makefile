@@ -1,5 +1,6 @@
 # `make demo` and `make test` do all of their own set-up, inside .venv and the cache folder.
 # Needed beforehand: make, Python >= 3.11 with venv, and a network to a Python package registry.
+# `make images` builds what docker/ describes, as root on Debian.
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -10,14 +11,42 @@ DISTS  := $(CACHE)/dists_vgg16.safetensors
 STAMP  := $(VENV)/.installed
 TORCH  := $(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: demo test set-up lint format clean
+
+# Other servers of Redis's kind than the one that most tests use, and the tests that may tell them apart.
+REDIS7  := $(addprefix tests/unit/server/,$(addprefix store/test_,apikeys.py bus.py redis.py sequences.py viewers.py) \
+	$(addprefix jobs/test_,outcome.py queue.py records.py) api/test_pump.py) \
+	$(addprefix tests/integration/test_,api_events.py api_jobs.py api_sequences.py jobs_worker.py)
+CLUSTER := tests/integration/test_client_transports.py -k redis
+
+.PHONY: demo test images set-up lint format clean neighbours
 .DELETE_ON_ERROR:
 
 demo: set-up
 	$(BIN)/python examples/demo.py --output demo
 
-test: lint
+test: lint neighbours
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+	MICRODOSE_TEST_REDIS=redis7 $(BIN)/python -m pytest -n 2 --dist loadfile $(REDIS7)
+	MICRODOSE_TEST_REDIS=cluster $(BIN)/python -m pytest -n 2 --dist loadfile $(CLUSTER)
+	@echo "NOT TESTED HERE: the images of docker/ are built and run by 'make images'"
+
+images: set-up
+	@$(call debian,buildah mmdebstrap,command -v buildah && command -v mmdebstrap)
+	docker/verify.sh $(VENV)/images
+
+# Programs of Debian's that tests start, and only they: a Redis 7, and the nginx of docker-compose.yml.
+neighbours: set-up
+	@$(call debian,redis-server nginx-light,command -v redis-server && PATH="$$PATH:/usr/sbin" command -v nginx)
+
+# $(call debian,PACKAGES,CHECK): install them as root on Debian unless CHECK finds them; else say what is amiss.
+define debian
+if { $(2); } >/dev/null 2>&1; then :; \
+elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	echo "installing Debian's $(1)"; \
+	{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(1); } \
+		>$(VENV)/apt.log 2>&1 || echo "NOT TESTED HERE: $(1) cannot be installed, see $(VENV)/apt.log"; \
+else echo "NOT TESTED HERE: what needs $(1); install them (Debian: apt-get install $(1))"; fi
+endef
 
 lint: set-up
 	$(BIN)/ruff check .

@@ -76,7 +76,7 @@ def test_nothing_that_is_read_can_bring_code(path: Path) -> None:
         assert keyword(call, "allow_pickle") is not True
         if called == "torch.load":
             assert keyword(call, "weights_only") is True
-        if called in ("rq.Queue", "JobWorker", "Job.fetch", "rq.job.Job.fetch"):
+        if called in ("rq.Queue", "rq.Worker", "rq.job.Job.fetch"):
             assert any(each.arg == "serializer" for each in call.keywords)
 
 

@@ -39,10 +39,14 @@ def check(settings: Settings, role: str | None = None) -> Iterator[Finding]:
 
 
 def the_redis(settings: Settings) -> str:
-    """Redis answers, and would rather refuse than forget."""
+    """Redis answers, is one server, and would rather refuse than forget."""
     with connect(redis_url(settings)) as client:
         ping(client)
         where = address(client)
+        if client.info("cluster").get("cluster_enabled"):
+            raise Unavailable(
+                f"{where} is a cluster, which the queue of jobs cannot use: give a single server"
+            )
         try:
             policy = text(client.config_get("maxmemory-policy").get("maxmemory-policy", "unknown"))
         except redis.ResponseError:  # a hosted Redis that does not tell

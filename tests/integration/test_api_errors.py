@@ -10,7 +10,7 @@ import pytest
 
 from microdose.problem import PROBLEMS
 from microdose_server.settings import Settings
-from microdose_server.store.apikeys import ApiKeys, Scope
+from microdose_server.store.apikeys import ApiKey, ApiKeys, Scope
 from microdose_server.store.embedded import EmbeddedValkey
 from microdose_server.store.lock import poll
 from microdose_server.store.redis import connect
@@ -111,6 +111,7 @@ CALLS = [
     ("POST", f"/v1/jobs/{unknown()}/cancel", Scope.PUBLISH),
     ("GET", f"/v1/blobs/sha256:{64 * '0'}", Scope.VIEW),
     ("GET", "/v1/bases", Scope.VIEW),
+    ("GET", "/v1/key", Scope.VIEW),
 ]
 
 
@@ -134,6 +135,13 @@ def test_a_revoked_key_is_refused_at_once(served: Served) -> None:
     assert httpx.get(f"{served.url}/v1/sequences", headers=headers).status_code == 200
     ApiKeys(served.bus).revoke(key.id)
     problem(httpx.get(f"{served.url}/v1/sequences", headers=headers), "unauthorized")
+
+
+def test_a_key_may_ask_what_it_allows(served: Served) -> None:
+    key, token = ApiKeys(served.bus).create([Scope.VIEW], "tv")
+    answer = httpx.get(f"{served.url}/v1/key", headers={"Authorization": f"Bearer {token}"})
+    assert ApiKey.model_validate_json(answer.content) == key
+    assert token.rpartition("_")[2] not in answer.text
 
 
 def test_a_sane_request_id_is_kept_and_another_replaced(served: Served) -> None:
@@ -252,4 +260,5 @@ def test_the_description_of_the_api_is_sound(served: Served) -> None:
         "/v1/jobs/{job}/cancel",
         "/v1/blobs/{digest}",
         "/v1/bases",
+        "/v1/key",
     }

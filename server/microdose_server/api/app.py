@@ -19,6 +19,7 @@ from microdose_server.api import (
     frames,
     health,
     jobs,
+    key,
     manifest,
     problem,
     sequences,
@@ -74,7 +75,7 @@ def create_app(settings: Settings, load_bases: LoadBases = bases.shipped_bases) 
 
 def _versioned() -> APIRouter:
     router = APIRouter(prefix="/v1", responses=problem.problems("unauthorized", "forbidden"))
-    for resource in (sequences, frames, upload, manifest, events, jobs, blobs, bases, shelf):
+    for resource in (sequences, frames, upload, manifest, events, jobs, blobs, bases, shelf, key):
         router.include_router(resource.router)
     return router
 

