@@ -259,6 +259,7 @@ def test_the_description_of_the_api_is_sound(served: Served) -> None:
         "/v1/jobs/{job}/events",
         "/v1/jobs/{job}/cancel",
         "/v1/blobs/{digest}",
+        "/v1/originals/{digest}",
         "/v1/bases",
         "/v1/key",
     }

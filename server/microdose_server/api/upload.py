@@ -13,7 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from microdose.errors import BadUpload
 from microdose.resources import PROFILE_PATTERN, DoseChoice, Job, Priority, SequenceComplete, SequenceCreate
-from microdose_server.api.auth import Publisher
+from microdose_server.api.auth import PUBLISH, Publisher
 from microdose_server.api.body import length_of
 from microdose_server.api.keeping import keep_file, keep_picture, require_room
 from microdose_server.api.media import accept
@@ -47,7 +47,7 @@ _FORM = {
 @router.post(
     "/sequences:upload",
     status_code=202,
-    dependencies=[accept("multipart/form-data", required=True)],
+    dependencies=[PUBLISH, accept("multipart/form-data", required=True)],
     responses=problems(
         "too-large",
         "too-slow",

@@ -12,15 +12,14 @@ import pytest
 import redis
 
 from microdose import keys
-from microdose.digest import digest_of
 from microdose.errors import Fenced
 from microdose.ids import new_id
 from microdose.manifest import Event, parse_manifest
-from microdose.resources import Frame, Sequence, SequenceCreate, SequenceState
+from microdose.resources import Sequence, SequenceCreate, SequenceState
 from microdose_client import Client
 from microdose_server.check import check
 from microdose_server.jobs.publication import make_results
-from microdose_server.settings import Limits, Settings
+from microdose_server.settings import Settings
 from microdose_server.store.bus import Attempt, publish, put_hot_blob, read_manifest
 from microdose_server.store.fields import to_fields
 from microdose_server.store.redis import connect
@@ -53,12 +52,9 @@ def tiny() -> TinySequence:
 def begin(bus: redis.Redis, sequence: str, job: str) -> Attempt:
     """A job at work on a sequence whose record stands alone, without the index of all sequences."""
     wish = SequenceCreate().model_dump()
-    made = Sequence(id=sequence, state=SequenceState.OPEN, created=datetime.now(UTC), **wish)
+    made = Sequence(id=sequence, state=SequenceState.QUEUED, created=datetime.now(UTC), job=job, **wish)
     bus.hset(keys.sequence(sequence), mapping=to_fields(made, exclude={"frames"}))
-    sequences = Sequences(bus)
-    sequences.put_frame(sequence, Frame(n=0, digest=digest_of(b""), size=0, width=16, height=16), Limits())
-    sequences.queue(sequence, job, lambda pipeline: None)
-    started = sequences.take_over(sequence, job, SequenceState.RUNNING)
+    started = Sequences(bus).take_over(sequence, job, SequenceState.RUNNING)
     assert started is not None
     return started
 
