@@ -11,14 +11,15 @@ from typing import Any, NoReturn
 
 import redis
 import redis.asyncio
+from pydantic import ValidationError
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
 from microdose import keys
 from microdose.base import Descriptor
-from microdose.errors import NotFound, Unavailable
-from microdose.manifest import MAX_MANIFEST_BYTES
+from microdose.errors import NotFound, Removed, Unavailable
+from microdose.manifest import MAX_MANIFEST_BYTES, Event
 from microdose.problem import ProblemError, make_problem
 from microdose_client.patience import TIMEOUTS, Timeouts
 from microdose_client.source import Heard
@@ -67,6 +68,9 @@ class Bus:
         """The sequence's snapshot, as JSON."""
         data = await self._read(keys.manifest(sequence), MAX_MANIFEST_BYTES + 1)
         if not data:
+            newest = await self._ask(self._redis.xrevrange, keys.events(sequence), count=1)
+            if _says_removed(newest):
+                raise Removed(f"sequence {sequence} was removed by its publisher")
             raise NotFound(f"{self.name} has no published sequence {sequence!r}")
         return data
 
@@ -132,6 +136,13 @@ def _entries(answer: Any) -> list[tuple[str, bytes]]:
         [page for (page,) in answer.values()] if isinstance(answer, dict) else [page for _, page in answer]
     )
     return [(entry_id.decode(), fields.get(b"event", b"")) for page in found for entry_id, fields in page]
+
+
+def _says_removed(entries: list[tuple[bytes, Any]]) -> bool:
+    try:
+        return any(Event.model_validate_json(fields[b"event"]).type == "removed" for _, fields in entries)
+    except (KeyError, ValidationError):
+        return False
 
 
 def _newest(entries: list[tuple[bytes, Any]]) -> str:

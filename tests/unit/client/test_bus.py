@@ -9,6 +9,7 @@ import redis
 import redis.asyncio
 
 from microdose import keys
+from microdose.errors import NotFound, Removed
 from microdose.ids import new_id
 from microdose_client.bus import Bus
 from microdose_client.patience import Timeouts
@@ -65,3 +66,23 @@ def test_a_log_that_was_lost_and_began_anew_is_noticed(make: Bus, bus: redis.Red
         return first
 
     assert asyncio.run(listen()) == Heard("3-0", None)
+
+
+@pytest.mark.parametrize(
+    ("event", "error"), [(b'{"seq":9,"type":"removed"}', Removed), (b"{", NotFound), (None, NotFound)]
+)
+def test_a_removed_sequence_is_told_from_one_that_never_was(
+    make: Bus, bus: redis.Redis, event: bytes | None, error: type[NotFound]
+) -> None:
+    if event is not None:
+        bus.xadd(KEY, {"event": event}, id="9-0")
+
+    async def ask() -> None:
+        try:
+            await make.manifest(SEQUENCE)
+        finally:
+            await make.close()
+
+    with pytest.raises(NotFound) as caught:
+        asyncio.run(ask())
+    assert type(caught.value) is error
