@@ -111,6 +111,8 @@ class AsyncClient:
         name: str | None = None,
         dose: str = DoseChoice.AUTO,
         lmbda: float | None = None,
+        dose_bytes: int | None = None,
+        dose_seconds: float | None = None,
         priority: str = Priority.NORMAL,
         profile: str = "standard",
         resume: str | None = None,
@@ -119,14 +121,17 @@ class AsyncClient:
         """Send pictures (files, folders of them, one clip or one zip) and start the job that publishes them.
 
         `resume` is the id of a sequence whose push was interrupted: what has arrived is not sent again. An
-        error after a sequence was opened carries a note (PEP 678) with that id. `dose` is auto, none or full;
-        `lmbda` weighs bits against distortion when the dose is chosen; `profile` is the student that viewers
+        error after a sequence was opened carries a note (PEP 678) with that id. `dose` is auto, or a rung of
+        the ladder: none, gains, low-rank, full; `lmbda` weighs bits against distortion when it is chosen,
+        `dose_bytes` and `dose_seconds` cap what it costs; `profile` is the student that viewers
         decode with (see `bases`); `priority` is high, normal or low: a job waits for the more urgent ones.
         `progress` is called in a thread.
         Raises BadUpload for files that are missing, unreadable, refused or do not go together, and for wishes
         that cannot be had.
         """
-        wish, complete = push.wish_of(name, dose, lmbda, profile), push.completion_of(priority)
+        wishes = {"dose": dose, "lmbda": lmbda, "dose_bytes": dose_bytes, "dose_seconds": dose_seconds}
+        wish = push.wish_of({"name": name, "profile": profile, **wishes})
+        complete = push.completion_of(priority)
         api, files = self._server(), [Path(path) for path in paths]
         return await with_run(lambda run: push.push(run, api, files, wish, complete, resume, progress))
 

@@ -48,6 +48,8 @@ def run_push(args: Namespace, report: Report) -> Outcome:
             name=args.name,
             dose=args.dose,
             lmbda=args.lmbda,
+            dose_bytes=args.dose_bytes,
+            dose_seconds=args.dose_seconds,
             priority=args.priority,
             profile=args.profile,
             resume=args.resume,

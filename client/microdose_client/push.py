@@ -7,7 +7,7 @@ Files are read and hashed here in threads; `run` hands the requests to the event
 A PUT is idempotent, so an interrupted push goes on where it stopped: ask what is there, put the rest.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
@@ -72,10 +72,10 @@ def _pictures_of(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: natural_key(path.name))
 
 
-def wish_of(name: str | None, dose: str, lmbda: float | None, profile: str) -> SequenceCreate:
+def wish_of(wishes: Mapping[str, object]) -> SequenceCreate:
     """What the publisher asks for. Raises BadUpload with the first thing that cannot be had."""
     try:
-        return SequenceCreate.model_validate({"name": name, "dose": dose, "lmbda": lmbda, "profile": profile})
+        return SequenceCreate.model_validate(wishes)
     except ValidationError as error:
         first = error.errors()[0]
         raise BadUpload(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -6,7 +6,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 from pydantic import AwareDatetime, Field, StrictBool
 
 from microdose.base import Descriptor
-from microdose.digest import Digest
+from microdose.digest import MAX_BLOB_BYTES, Digest
 from microdose.document import Document, Request
 from microdose.dose import DoseKind
 from microdose.ids import Id
@@ -19,10 +19,12 @@ Profile = Annotated[str, Field(pattern=PROFILE_PATTERN)]
 
 
 class DoseChoice(StrEnum):
-    """What a publisher asks for; `auto` lets the rate search decide."""
+    """What a publisher asks for; `auto` lets the rate search decide, the others are rungs of its ladder."""
 
     AUTO = "auto"
     NONE = "none"
+    GAINS = "gains"
+    LOW_RANK = "low-rank"
     FULL = "full"
 
 
@@ -67,14 +69,17 @@ class Priority(StrEnum):
 class SequenceCreate(Request):
     """A new sequence. `profile` picks the student, and so the base, among those that the server lists.
 
-    `lmbda` weighs bits against distortion in the rate search; None takes the server's. `live`: every frame is
-    published when it comes, in the order of their numbers.
+    `lmbda` weighs bits against distortion in the rate search; None takes the server's. `dose_bytes` and
+    `dose_seconds` cap the size of the dose and the time to make it; None: no cap but the server's. `live`:
+    every frame is published when it comes, in the order of their numbers.
     """
 
     name: Name | None = None
     profile: Profile = "standard"
     dose: DoseChoice = DoseChoice.AUTO
     lmbda: Annotated[float, Field(gt=0)] | None = None
+    dose_bytes: Annotated[int, Field(gt=0, le=MAX_BLOB_BYTES)] | None = None
+    dose_seconds: Annotated[float, Field(gt=0, le=86_400)] | None = None
     live: StrictBool = False
 
 
@@ -103,6 +108,8 @@ class Sequence(Document):
     profile: str
     dose: DoseChoice
     lmbda: float | None = None
+    dose_bytes: int | None = None
+    dose_seconds: float | None = None
     live: bool = False
     state: SequenceState
     created: AwareDatetime

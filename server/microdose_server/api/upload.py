@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
+from microdose.digest import MAX_BLOB_BYTES
 from microdose.errors import BadUpload
 from microdose.resources import PROFILE_PATTERN, DoseChoice, Job, Priority, SequenceComplete, SequenceCreate
 from microdose_server.api.auth import PUBLISH, Publisher
@@ -39,6 +40,8 @@ _FORM = {
         "profile": {"type": "string", "pattern": PROFILE_PATTERN},
         "dose": {"type": "string", "enum": [choice.value for choice in DoseChoice]},
         "lmbda": {"type": "number", "exclusiveMinimum": 0},
+        "dose_bytes": {"type": "integer", "minimum": 1, "maximum": MAX_BLOB_BYTES},
+        "dose_seconds": {"type": "number", "exclusiveMinimum": 0, "maximum": 86400},
         "priority": {"type": "string", "enum": [priority.value for priority in Priority]},
     },
 }

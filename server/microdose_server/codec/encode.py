@@ -43,12 +43,15 @@ class EncodeTimings(NamedTuple):
 class Encoded:
     """A coded picture: its segment, y_hat float32 [C, ceil(H/16), ceil(W/16)] and the teacher's decoding of
     it, uint8 [H, W, 3].
+
+    tower: float16 [D, ceil(H/16), ceil(W/16)], the features that the teacher's tail painted x_hat from.
     """
 
     segment: bytes
     y_hat: NDArray[np.float32]
     x_hat: NDArray[np.uint8]
     timings: EncodeTimings
+    tower: NDArray[np.float16] | None = None
 
 
 class Encoder:
@@ -65,9 +68,9 @@ class Encoder:
     def encode(self, pixels: NDArray[np.uint8], epoch: int = 0) -> Encoded:
         """Code a picture, uint8 [H, W, 3], sRGB. Raises CorruptStream for sides over the format's limits."""
         blob, y_hat, clock = self._code(pixels, epoch)
-        x_hat = self.decode(y_hat, *pixels.shape[:2])
+        tower, x_hat = self._paint(y_hat, *pixels.shape[:2])
         timings = EncodeTimings(*(1e3 * (end - start) for start, end in pairwise((*clock, perf_counter()))))
-        return Encoded(blob, y_hat, x_hat, timings)
+        return Encoded(blob, y_hat, x_hat, timings, tower)
 
     def analyse(self, pixels: NDArray[np.uint8], epoch: int = 0) -> tuple[bytes, NDArray[np.float32]]:
         """The segment and y_hat alone, without the time that g_s takes; raises as `encode`."""
@@ -91,11 +94,19 @@ class Encoder:
         blob = pack_segment(segment)
         return blob, y_hat, (begin, analysed, summed_up, perf_counter())
 
-    @torch.inference_mode()
     def decode(self, y_hat: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
         """The teacher's own picture of y_hat [C, h, w], uint8 [height, width, 3]."""
-        x_hat = self.teacher.g_s(torch.from_numpy(y_hat)[None].to(self.device))
-        return to_pixels(x_hat[0, :, :height, :width].cpu().numpy())
+        return self._paint(y_hat, height, width)[1]
+
+    @torch.inference_mode()
+    def _paint(
+        self, y_hat: NDArray[np.float32], height: int, width: int
+    ) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
+        g_s = self.teacher.g_s
+        after_head = g_s.head(torch.from_numpy(y_hat)[None].to(self.device))
+        tower = g_s.tower(after_head) + after_head
+        x_hat = g_s.tail(tower)[0, :, :height, :width]
+        return tower[0].half().cpu().numpy(), to_pixels(x_hat.cpu().numpy())
 
 
 def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:

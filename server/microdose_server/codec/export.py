@@ -14,7 +14,7 @@ from microdose_server.codec.graphs import student_to_onnx
 from microdose_server.codec.hyperprior import scale_table
 from microdose_server.codec.integer import MEAN_BITS, scale_thresholds
 from microdose_server.codec.offsets import constant_offsets
-from microdose_server.codec.student import Student, is_dosable, kmac_per_pixel
+from microdose_server.codec.student import Student, kmac_per_pixel
 
 HYPER_CLAMP = 63
 DOSE_SCALES = tuple(0.02 * 1.35**k for k in range(28))
@@ -67,10 +67,10 @@ def factorised_tables(z_prior: EntropyBottleneck) -> TableSet:
 
 
 def tensor_slots(student: Student, graph: bytes) -> tuple[TensorSlot, ...]:
-    """Where MicroRN's tensors lie in the student's graph."""
+    """Where the tensors that a dose may change lie in the student's graph."""
     slots, offsets = [], constant_offsets(graph)
     for name, parameter in student.named_parameters():
-        if is_dosable(name):
+        if student.may_change(name):
             length = 4 * parameter.numel()
             shape = tuple(parameter.shape)
             slot = TensorSlot(name=name, offset=offsets[name], length=length, shape=shape, kind=_kind(name))

@@ -73,8 +73,8 @@ def projected_micro_rn(outer: int, channels: int, blocks: int) -> nn.Sequential:
     return network
 
 
-def is_dosable(name: str) -> bool:
-    """Whether a dose may change a student's parameter of this name: all of MicroRN, and nothing else."""
+def is_micro(name: str) -> bool:
+    """Whether a student's parameter of this name is MicroRN's."""
     return name.startswith("micro.")
 
 

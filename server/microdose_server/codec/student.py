@@ -23,11 +23,11 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from microdose_server.codec.micro import SLOPE, initialise, is_dosable, micro_rn, projected_micro_rn
+from microdose_server.codec.micro import SLOPE, initialise, is_micro, micro_rn, projected_micro_rn
 from microdose_server.codec.presets import Preset
 from microdose_server.codec.teacher import Generator
 
-__all__ = ["STUDENTS", "LightStudent", "PaperStudent", "Student", "build_student", "is_dosable"]
+__all__ = ["STUDENTS", "LightStudent", "PaperStudent", "Student", "build_student", "is_micro"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,10 @@ class Student(nn.Module):
         """The tail: from the trunk's features to x_hat."""
         raise NotImplementedError
 
+    def may_change(self, name: str) -> bool:
+        """Whether a dose may change the parameter of this name: any, in a student light throughout."""
+        return name in dict(self.named_parameters())
+
     def forward(self, y_hat: Tensor) -> Tensor:
         return self.paint(self.trunk(y_hat))
 
@@ -144,6 +148,10 @@ class PaperStudent(Student):
         x_hat: Tensor = self.tail(trunk)
         return x_hat
 
+    def may_change(self, name: str) -> bool:
+        """Only MicroRN's: head and tail are the teacher's, in every sequence."""
+        return is_micro(name)
+
 
 def build_student(preset: StudentPreset, generator: Generator) -> Student:
     """A fresh student for a teacher's generator."""
@@ -157,7 +165,7 @@ def student_from_onnx(graph: bytes) -> Student:
     """The student inside a base, ready to be trained. Its shape is read off the constants."""
     constants = {tensor.name: tensor for tensor in onnx.load_from_string(graph).graph.initializer}
     state = {name: torch.from_numpy(numpy_helper.to_array(value).copy()) for name, value in constants.items()}
-    micro = {name.split(".")[1] for name in state if is_dosable(name)}
+    micro = {name.split(".")[1] for name in state if is_micro(name)}
     blocks = sum(part.isdigit() for part in micro)
     student = _paper_of(state, blocks) if "enter" in micro else _light_of(state, blocks)
     student.load_state_dict({name: state[name] for name in student.state_dict()})

@@ -1,56 +1,118 @@
-"""What a dose costs, in measured bytes, and what it is worth."""
+"""What a dose costs, in measured bytes, what it is worth, and in which steps that bargain is best.
 
+A tensor's step is `scale` over the RMS of its gradients: so an error of one step costs about the same
+wherever it is made, and one number is left to be searched. Where it lies follows from a uniform quantiser at
+high rate, D = F step^2 / 24 and R = -log2 step: the least D + price * R is at step^2 = 12 price / (F ln 2).
+"""
+
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from microdose.base import LoadedBase
-from microdose.changes import Add, code_of, step_of
 from microdose.dose import Dose, DoseKind, pack_dose
-from microdose_server.distil.overfit import Overfit, on_grid
+from microdose_server.distil.overfit import Learner, Overfit
+from microdose_server.distil.patch import COARSEST, FINEST, Patch, Steps
 
 DEFAULT_LMBDA = 0.75
 """Distortion that a bit per pixel must save: what HiFiC's own rate buys on Kodak between its published points
 at 0.183 and 0.351 bpp (LPIPS .0686 to .0428 and 27.56 to 29.65 dB: 0.128 for 0.168 bpp)."""
 
+NARROWEST, WIDEST = 2.0**-30, 2.0**10
+"""Scales."""
+SCORED_TILES = 8
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What bytes cost here: distortion per bit per pixel, pixels of the sequence, and a cap on bytes."""
+
+    lmbda: float
+    pixels: int
+    most_bytes: int | None = None
+
+    def price(self, size: int) -> float:
+        """The distortion that so many bytes must save; infinite above the cap."""
+        if self.most_bytes is not None and size > self.most_bytes:
+            return math.inf
+        return self.lmbda * 8.0 * size / self.pixels
+
+    def worth(self, distortion: float) -> float:
+        """The bytes that cost as much as a distortion."""
+        return min(distortion * self.pixels / (8.0 * self.lmbda), self.most_bytes or math.inf)
+
+    def first_scale(self) -> float:
+        """Where to look first for the scale: half of what the model says, as measured to be nearer."""
+        wanted = 0.5 * math.sqrt(12.0 * self.lmbda / (math.log(2.0) * self.pixels))
+        return 2.0 ** round(math.log2(min(max(wanted, NARROWEST), WIDEST)))
+
 
 @dataclass(frozen=True)
 class Candidate:
-    """A dose on one grid, or the generic student without a blob: distortion D, and cost D + lmbda * bpp."""
+    """A dose, or the student as it is without a blob: distortion D, and cost D + price."""
 
     kind: DoseKind
-    grid: float | None
     blob: bytes | None
     distortion: float
     cost: float
 
 
-def dose_blob(run: Overfit, base: LoadedBase, grid: float, epoch: int) -> bytes:
-    """The run's present changes, rounded to ``grid`` and coded."""
-    tensors = []
-    for number, slot in enumerate(base.document.tensors):
-        values = torch.round(on_grid(run.u[slot.name].detach().cpu(), grid) / grid).to(torch.int32).numpy()
-        if values.any():
-            tensors.append(Add(number, step_of(code_of(grid * run.rms[slot.name])), values))
-    return pack_dose(Dose(base.prefix, epoch, DoseKind.FULL, tuple(tensors)), base)
+@dataclass(frozen=True)
+class Scales:
+    """Weighs what a run has learnt so far, as a dose for `epoch` that builds on `parent` (empty: on none)."""
+
+    run: Overfit
+    base: LoadedBase
+    terms: Terms
+    epoch: int
+    parent: bytes = b""
+
+    def nothing(self) -> Candidate:
+        """The weights that the run started from, which cost no byte."""
+        distortion = self.run.score({}, self.run.sample(SCORED_TILES))
+        return Candidate(DoseKind.NONE, None, distortion, distortion)
+
+    def weigh(self, kind: DoseKind, steps: Steps) -> Candidate:
+        """The present changes in these steps, coded, and scored as they will be decoded."""
+        changes = self.run.patch.changes(steps)
+        blob = pack_dose(Dose(self.base.prefix, self.epoch, kind, changes, self.parent), self.base)
+        distortion = self.run.score(self.run.patch.weights(steps), self.run.sample(SCORED_TILES))
+        return Candidate(kind, blob, distortion, distortion + self.terms.price(len(blob)))
+
+    def search(self, kind: DoseKind, learner: Learner, start: float) -> float:
+        """The scale of least cost near ``start``."""
+
+        def cost(scale: float) -> float:
+            candidate = self.weigh(kind, steps_at(scale, self.run.patch, learner))
+            # Above the cap all cost the same, infinity: there, fewer bytes are better.
+            over = math.isinf(candidate.cost)
+            return 1e9 + len(candidate.blob or b"") if over else candidate.cost
+
+        return walk(start, cost)
 
 
-def weigh_dose(
-    run: Overfit, base: LoadedBase, grid: float, epoch: int, lmbda: float, tiles: int
-) -> Candidate:
-    """Code the present changes on a grid and measure both sides of the bargain."""
-    blob = dose_blob(run, base, grid, epoch)
-    distortion = run.score(run.weights(grid), run.sample(tiles))
-    return Candidate(DoseKind.FULL, grid, blob, distortion, distortion + lmbda * bits_per_pixel(run, blob))
+def steps_at(scale: float, patch: Patch, learner: Learner) -> dict[str, float]:
+    """The step of each change, from how much the loss minds errors of it; where it hardly does, one over the
+    coarsest.
+    """
+    found = {}
+    for key in patch.deltas:
+        wanted = scale / max(learner.sensitivity(key), 1e-12)
+        found[key] = 2.0 ** round(math.log2(min(max(wanted, FINEST), 2.0 * COARSEST)))
+    return found
 
 
-def weigh_nothing(run: Overfit, tiles: int) -> Candidate:
-    """The generic student, which costs no byte."""
-    distortion = run.score(run.generic, run.sample(tiles))
-    return Candidate(DoseKind.NONE, None, None, distortion, distortion)
+def walk(start: float, cost: Callable[[float], float]) -> float:
+    """Doubles the number, or else halves it, for as long as the cost falls."""
+    best, least = start, cost(start)
+    for factor in (2.0, 0.5):
+        while NARROWEST <= best * factor <= WIDEST and (found := cost(best * factor)) < least:
+            best, least = best * factor, found
+        if best != start:
+            break
+    return best
 
 
-def bits_per_pixel(run: Overfit, blob: bytes) -> float:
-    """A blob's size spread over all pixels of the sequence."""
-    pixels = sum(target.x_hat.shape[0] * target.x_hat.shape[1] for target in run.targets)
-    return 8.0 * len(blob) / pixels
+def cheapest(candidates: Sequence[Candidate]) -> Candidate:
+    """The candidate of least cost; of equals, the first."""
+    return min(candidates, key=lambda candidate: candidate.cost)

@@ -1,30 +1,41 @@
-"""From a sequence to its dose: overfit, choose the grid by measured bytes, go on training on it, decide.
+"""From a sequence to its dose: climb the ladder as far as it can pay, and send the cheapest rung.
 
 ::
 
-    u = 0 --train freely--> candidates on coarse to fine grids --least D + lmbda * bpp--> grid
-          --train on that grid--> dose   against   no dose at all: the cheaper one is sent
+    for gains, then low-rank or full, each from what the gains have learnt:
+        train freely --> train in steps that a model gives --> least D + lmbda * bpp near them: the steps
+                     --> train in these --> coded: a candidate
+    no dose and all candidates --least D + lmbda * bpp, from measured bytes--> what is sent
 """
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from microdose.base import LoadedBase
-from microdose.dose import DoseKind
+from microdose.digest import digest_of, prefix
+from microdose.dose import DoseKind, dosed_student
 from microdose.resources import DoseChoice
+from microdose_server.codec.discriminator import Discriminator
 from microdose_server.codec.student import student_from_onnx
-from microdose_server.distil.overfit import Budget, Overfit, OverfitRecipe, overfit
+from microdose_server.distil.checkpoint import as_bytes, as_tensor, read_checkpoint, write_checkpoint
+from microdose_server.distil.objective import Objective
+from microdose_server.distil.overfit import CHECK_EVERY, Learner, Overfit, OverfitRecipe, Plateau
+from microdose_server.distil.patch import COARSEST, Patch
+from microdose_server.distil.plan import Budget, Clock, Phase, Stage, phases_of, rungs_for
 from microdose_server.distil.progress import Progress
-from microdose_server.distil.rate import DEFAULT_LMBDA, Candidate, weigh_dose, weigh_nothing
+from microdose_server.distil.rate import DEFAULT_LMBDA, Candidate, Scales, Terms, cheapest, steps_at
 from microdose_server.distil.tiles import Target
 from microdose_server.training.lpips import LPIPS
 
-__all__ = ["Budget", "Dosed", "Progress", "Target", "specialise"]
+__all__ = ["Budget", "Dosed", "OverfitRecipe", "Progress", "Target", "specialise"]
 
-GRIDS = (0.02, 0.04, 0.08, 0.16, 0.32)
-"""Steps of u, in units of a tensor's RMS."""
-FREE_SHARE = 0.6
-SCORED_TILES = 8
+SAVE_EVERY = 50
 
 
 @dataclass(frozen=True)
@@ -50,28 +61,192 @@ def specialise(
     epoch: int,
     report: Callable[[Progress], None],
     device: str = "cpu",
+    parents: Sequence[bytes] = (),
+    most_bytes: int | None = None,
+    checkpoint: Path | None = None,
+    recipe: OverfitRecipe | None = None,
+    discriminator: Discriminator | None = None,
 ) -> Dosed:
-    """Overfit the base's MicroRN to a sequence whose teacher pictures are the targets.
+    """Overfit the base's student to a sequence whose teacher pictures are the targets. Raises Diverged.
 
-    ``lmbda`` is the distortion that a bit per pixel may cost (``rate.DEFAULT_LMBDA`` if None). ``choice``
-    FULL sends a dose even where AUTO would find it not worth its bytes; NONE trains nothing.
+    Args:
+        choice: AUTO sends what is cheapest, which may be nothing. A rung sends a dose of that rung, even
+            where AUTO would find it not worth its bytes. NONE trains nothing.
+        lmbda: the distortion that a bit per pixel may cost; None takes ``rate.DEFAULT_LMBDA``.
+        budget: steps, and seconds with all searching and weighing; whichever ends first.
+        parents: the chain of doses to build on, the oldest first. The dose is then a difference to their
+            weights, and no dose means that they go on serving.
+        most_bytes: no dose of more bytes is sent, whatever the choice.
+        checkpoint: a file to keep the run in, and to go on from if it holds this same run; it stays behind.
+        recipe: learning rates and weights of the loss's terms. Its ``beta`` needs the ``discriminator``.
     """
-    if choice is DoseChoice.NONE:
+    if choice is DoseChoice.NONE or not targets:
         return Dosed(None, DoseKind.NONE, 0.0, 0.0)
-    price = DEFAULT_LMBDA if lmbda is None else lmbda
-    run = Overfit(student_from_onnx(base.student), targets, LPIPS(), device)
-    nothing = weigh_nothing(run, SCORED_TILES)
-    recipe = OverfitRecipe()
-    overfit(run, recipe, (0.0, FREE_SHARE), budget, None, report)
-    grid = _best_grid(run, base, epoch, price)
-    overfit(run, recipe, (FREE_SHARE, 1.0), budget, grid, report)
-    dosed = weigh_dose(run, base, grid, epoch, price, SCORED_TILES)
-    chosen = dosed if choice is DoseChoice.FULL or dosed.cost < nothing.cost else nothing
-    return Dosed(chosen.blob, chosen.kind, nothing.distortion, chosen.distortion)
+    recipe = recipe or OverfitRecipe()
+    student = student_from_onnx(dosed_student(base, parents))
+    objective = Objective(
+        student,
+        targets,
+        LPIPS(),
+        device,
+        features=recipe.features,
+        beta=recipe.beta,
+        discriminator=discriminator,
+    )
+    patch = Patch(base.document, dict(student.named_parameters()))
+    pixels = sum(target.x_hat.shape[0] * target.x_hat.shape[1] for target in targets)
+    terms = Terms(DEFAULT_LMBDA if lmbda is None else lmbda, pixels, most_bytes)
+    parent = prefix(digest_of(parents[-1])) if parents else b""
+    scales = Scales(Overfit(patch, objective), base, terms, epoch, parent)
+    climb = Climb(scales, Learner(recipe), choice, Clock(budget), report, checkpoint)
+    climb.resume()
+    climb.run()
+    return climb.outcome()
 
 
-def _best_grid(run: Overfit, base: LoadedBase, epoch: int, price: float) -> float:
-    candidates: list[Candidate] = [weigh_dose(run, base, grid, epoch, price, SCORED_TILES) for grid in GRIDS]
-    best = min(candidates, key=lambda candidate: candidate.cost)
-    assert best.grid is not None
-    return best.grid
+class Climb:
+    """One run up the ladder, phase after phase, which can stop anywhere and go on from its checkpoint."""
+
+    def __init__(
+        self,
+        scales: Scales,
+        learner: Learner,
+        choice: DoseChoice,
+        clock: Clock,
+        report: Callable[[Progress], None],
+        checkpoint: Path | None,
+    ) -> None:
+        self.scales, self.learner, self.choice, self.clock = scales, learner, choice, clock
+        self.report, self.checkpoint = report, checkpoint
+        self.overfit = scales.run
+        self.nothing = scales.nothing()
+        self.phases = phases_of(rungs_for(choice, self.nothing.distortion, scales.terms))
+        self.candidates: list[Candidate] = []
+        self.number = 0
+        """The phase that is under way; `begun` once its `steps` are chosen."""
+        self.begun = False
+        self.steps: dict[str, float] | None = None
+        self.plateau = Plateau()
+
+    def run(self) -> None:
+        """From where it stands to the end of the last phase."""
+        if self.phases:
+            self.overfit.objective.fit_features(self.overfit.sample(8))
+        while self.number < len(self.phases):
+            phase = self.phases[self.number]
+            if not self.begun:
+                self._begin(phase)
+            self._train()
+            if phase.stage is Stage.FINAL:
+                self.candidates.append(self._final(phase))
+            self.number, self.begun = self.number + 1, False
+
+    def outcome(self) -> Dosed:
+        """What to send: of all candidates if the choice is free, else of the rung that was asked for."""
+        allowed = [each for each in self.candidates if math.isfinite(each.cost)]
+        if self.choice is not DoseChoice.AUTO:
+            wanted = [each for each in allowed if each.kind == self.choice.value]
+            chosen = cheapest(wanted) if wanted else self.nothing
+        else:
+            chosen = cheapest([self.nothing, *allowed])
+        return Dosed(chosen.blob, chosen.kind, self.nothing.distortion, chosen.distortion)
+
+    def _begin(self, phase: Phase) -> None:
+        self.overfit.patch.climb(phase.rung)
+        if phase.stage is Stage.FREE:
+            self.steps = None
+        else:
+            scale = self.scales.terms.first_scale()
+            if phase.stage is Stage.FINAL:
+                scale = self.scales.search(phase.rung, self.learner, scale)
+            self.steps = steps_at(scale, self.overfit.patch, self.learner)
+        self.clock.begin(self.phases[self.number :])
+        self.plateau, self.begun = Plateau(), True
+
+    def _train(self) -> None:
+        """Steps until the phase's share is spent, or the tiles kept apart gain no more."""
+        while (done := self.clock.done()) < 1.0:
+            fraction = 0.5 * (1.0 + math.cos(math.pi * done))
+            loss, mse = self.overfit.step(self.learner, self.steps, fraction)
+            self.clock.steps += 1
+            taken = self.clock.steps
+            self.report(Progress.of(taken, taken / max(1, self.clock.budget.steps), loss, mse))
+            if taken % CHECK_EVERY == 0 and self._stuck():
+                break
+            if taken % SAVE_EVERY == 0:
+                self._save()
+
+    def _stuck(self) -> bool:
+        apart = self.overfit.held_out[:: max(1, len(self.overfit.held_out) // 8)]
+        weights = self.overfit.patch.weights(self.steps) if apart else {}
+        return bool(apart) and self.plateau.over(self.overfit.score(weights, apart))
+
+    def _final(self, phase: Phase) -> Candidate:
+        """The candidate in the phase's steps; in coarser ones if it would be above the cap."""
+        assert self.steps is not None
+        found = self.scales.weigh(phase.rung, self.steps)
+        coarser = dict(self.steps)
+        while math.isinf(found.cost) and min(coarser.values()) <= COARSEST:
+            coarser = {key: 2.0 * step for key, step in coarser.items()}
+            found = self.scales.weigh(phase.rung, coarser)
+        return found
+
+    # The run on disk
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one and it is of this run."""
+        kept = None if self.checkpoint is None else read_checkpoint(self.checkpoint)
+        if kept is None or kept.facts.get("run") != self._identity():
+            return
+        tensors, facts = kept
+        self.number, self.begun, self.steps = facts["number"], True, facts["steps"]
+        self.nothing = Candidate(DoseKind.NONE, None, facts["nothing"], facts["nothing"])
+        self.phases = phases_of([DoseKind(rung) for rung in facts["rungs"]])
+        self.candidates = [
+            Candidate(DoseKind(kind), as_bytes(tensors[f"blob.{n}"]), distortion, cost)
+            for n, (kind, distortion, cost) in enumerate(facts["candidates"])
+        ]
+        self.plateau = Plateau(**facts["plateau"])
+        self.clock.restore(facts["clock"])
+        self.overfit.order, self.overfit.rng.bit_generator.state = facts["order"], facts["rng"]
+        self.learner.steps, self.learner.born = facts["learner"], facts["born"]
+        self.overfit.patch.climb(self.phases[self.number].rung)
+        for name, u in self.overfit.patch.leaves().items():
+            with torch.no_grad():
+                u.copy_(tensors[f"u.{name}"])
+        for name in self.learner.born:
+            mean, square = (tensors[f"{part}.{name}"].to(self.overfit.objective.device) for part in "mv")
+            self.learner.moments[name] = (mean, square)
+
+    def _save(self) -> None:
+        if self.checkpoint is None:
+            return
+        tensors: dict[str, Tensor] = {
+            f"u.{name}": value for name, value in self.overfit.patch.leaves().items()
+        }
+        for name, (mean, square) in self.learner.moments.items():
+            tensors |= {f"m.{name}": mean, f"v.{name}": square}
+        for n, candidate in enumerate(self.candidates):
+            tensors[f"blob.{n}"] = as_tensor(candidate.blob or b"")
+        facts: dict[str, Any] = {
+            "run": self._identity(),
+            "number": self.number,
+            "steps": self.steps,
+            "nothing": self.nothing.distortion,
+            "rungs": list(dict.fromkeys(phase.rung for phase in self.phases)),
+            "candidates": [(each.kind, each.distortion, each.cost) for each in self.candidates],
+            "plateau": asdict(self.plateau),
+            "clock": self.clock.state(),
+            "order": self.overfit.order,
+            "rng": self.overfit.rng.bit_generator.state,
+            "learner": self.learner.steps,
+            "born": self.learner.born,
+        }
+        write_checkpoint(self.checkpoint, tensors, facts)
+
+    def _identity(self) -> list[Any]:
+        """What makes two runs the same one."""
+        scales, budget = self.scales, self.clock.budget
+        terms = [scales.terms.lmbda, scales.terms.pixels, scales.terms.most_bytes]
+        named = [scales.base.digest, scales.parent.hex(), scales.epoch, self.choice.value]
+        return [*named, *terms, budget.steps, budget.seconds, len(self.overfit.tiles)]

@@ -1,8 +1,9 @@
-"""Pieces of a sequence to overfit on: latents with the teacher's picture of them."""
+"""Pieces of a sequence to overfit on: latents with the teacher's picture and features of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +20,14 @@ MARGIN = 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """From y_hat float32 [C, h, w] a student is to paint x_hat uint8 [H, W, 3], the teacher's picture."""
+    """From y_hat float32 [C, h, w] a student is to paint x_hat uint8 [H, W, 3], the teacher's picture.
+
+    tower: float16 [D, h, w], what the teacher's tail painted it from; None where nobody asked for it.
+    """
 
     y_hat: NDArray[np.float32]
     x_hat: NDArray[np.uint8]
+    tower: NDArray[np.float16] | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,23 @@ class Tile:
     bottom: int
     left: int
     right: int
+
+    @property
+    def area(self) -> int:
+        """Latents in it."""
+        return (self.bottom - self.top) * (self.right - self.left)
+
+
+class Piece(NamedTuple):
+    """A tile with its margin. y_hat [1, C, h, w] and tower [1, D, h, w] have it, pixels [1, 3, H, W] do not.
+
+    inside: rows and columns of the pixels in the picture that a student makes of y_hat.
+    """
+
+    y_hat: Tensor
+    pixels: Tensor
+    inside: tuple[slice, slice]
+    tower: Tensor | None
 
 
 def tiles_of(targets: Sequence[Target]) -> list[Tile]:
@@ -52,18 +74,21 @@ def _spans(length: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def cut(target: Target, tile: Tile) -> tuple[Tensor, Tensor, tuple[slice, slice]]:
-    """A tile's latents, its pixels, and where these lie in the picture that a student makes of the latents.
-
-    Latents: [1, C, h, w] with their margin. Pixels: the teacher's, [1, 3, H, W] in 0..1, without it.
-    """
+def cut(target: Target, tile: Tile) -> Piece:
+    """The piece of a picture that a tile names; pixels in 0..1."""
     _, height, width = target.y_hat.shape
     above, before = min(MARGIN, tile.top), min(MARGIN, tile.left)
     rows = slice(tile.top - above, min(height, tile.bottom + MARGIN))
     columns = slice(tile.left - before, min(width, tile.right + MARGIN))
-    y_hat = torch.from_numpy(np.ascontiguousarray(target.y_hat[None, :, rows, columns]))
     pixels = target.x_hat[tile.top * STRIDE : tile.bottom * STRIDE, tile.left * STRIDE : tile.right * STRIDE]
-    x_hat = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255.0
+    x_hat = _tensor(pixels).permute(2, 0, 1)[None].float() / 255.0
     inside_rows = slice(above * STRIDE, above * STRIDE + x_hat.shape[2])
     inside_columns = slice(before * STRIDE, before * STRIDE + x_hat.shape[3])
-    return y_hat, x_hat, (inside_rows, inside_columns)
+    tower = None if target.tower is None else _tensor(target.tower[None, :, rows, columns]).float()
+    y_hat = _tensor(target.y_hat[None, :, rows, columns])
+    return Piece(y_hat, x_hat, (inside_rows, inside_columns), tower)
+
+
+def _tensor(part: NDArray[np.generic]) -> Tensor:
+    """A copy in memory: targets may be maps of files."""
+    return torch.from_numpy(np.array(part))

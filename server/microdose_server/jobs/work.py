@@ -8,16 +8,20 @@ load -> encode every picture -> distil a dose -> verify by decoding -> blobs -> 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from microdose import resources
 from microdose.base import LoadedBase
-from microdose.resources import DoseChoice, Frame
+from microdose.resources import Frame
 from microdose_server.codec.encode import Encoded, Encoder
 from microdose_server.codec.folder import load_base
 from microdose_server.distil.specialise import Budget, Dosed, Progress, Target, specialise
+from microdose_server.distil.targets import keep_target
 from microdose_server.intake.picture import read_picture
 from microdose_server.jobs.attempt import Assignment, make_attempt
 from microdose_server.jobs.drafts import Drafts
@@ -46,10 +50,10 @@ class PictureEncoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EncodedPicture:
-    """A coded picture with what the distillation needs of it."""
+    """A coded picture, and what a dose aims at for it: on disk, for pictures may be many."""
 
     coded: Coded
-    encoded: Encoded
+    target: Target
 
 
 def run(errand: Errand) -> None:
@@ -78,9 +82,11 @@ def process(given: Assignment, encoder: PictureEncoder) -> None:
     sequence = sequences.get(given.attempt.sequence)
     shelf = originals(settings)
     drafts = Drafts(given.client, sequence.id, encoder.base, shelf)
-    pictures = list(encode(settings, sequences.frames(sequence.id), encoder, shelf, drafts, report))
-    dosed = distil(settings, pictures, encoder, report, choice=sequence.dose, lmbda=sequence.lmbda)
-    verify(pictures, encoder, dosed, report)
+    with TemporaryDirectory(dir=settings.data_dir, prefix="targets-") as folder:
+        frames = sequences.frames(sequence.id)
+        pictures = list(encode(settings, frames, encoder, shelf, drafts, Path(folder), report))
+        dosed = distil(settings, pictures, encoder, report, sequence)
+        verify(pictures, encoder, dosed, report)
     coded = [picture.coded for picture in pictures]
     publication = make_publication(sequence.id, sequence.name, encoder.base, coded, dosed.dose, dosed.kind)
     keep(given, publication)
@@ -95,6 +101,7 @@ def encode(
     encoder: PictureEncoder,
     shelf: Shelf,
     drafts: Drafts,
+    folder: Path,
     report: Reporter,
 ) -> Iterator[EncodedPicture]:
     """Every original read again, and through the teacher once, unless an earlier attempt has done that."""
@@ -105,7 +112,7 @@ def encode(
             picture = read_picture(shelf.get(frame.digest), settings.limits)
             encoded = encoder.encode(picture.pixels, epoch=EPOCH)
             drafts.keep(frame, encoded)
-        yield EncodedPicture(Coded(frame, encoded.segment), encoded)
+        yield EncodedPicture(Coded(frame, encoded.segment), keep_target(folder, frame.n, encoded))
         report.step(done)
 
 
@@ -114,9 +121,7 @@ def distil(
     pictures: Sequence[EncodedPicture],
     encoder: PictureEncoder,
     report: Reporter,
-    *,
-    choice: DoseChoice,
-    lmbda: float | None,
+    wish: resources.Sequence,
 ) -> Dosed:
     """The dose for these pictures, the teacher's own output being the target."""
     report.phase("distil", settings.distil_steps)
@@ -124,16 +129,27 @@ def distil(
     def tell(progress: Progress) -> None:
         report.step(progress.step, progress.loss, progress.psnr, steps=progress.steps)
 
-    return specialise(
+    checkpoint = settings.data_dir / f"distilling-{wish.id}.safetensors"
+    dosed = specialise(
         encoder.base,
-        [Target(picture.encoded.y_hat, picture.encoded.x_hat) for picture in pictures],
-        choice=choice,
-        lmbda=lmbda,
-        budget=Budget(settings.distil_steps, settings.distil_seconds),
+        [picture.target for picture in pictures],
+        choice=wish.dose,
+        lmbda=wish.lmbda,
+        budget=Budget(settings.distil_steps, shorter(settings.distil_seconds, wish.dose_seconds)),
         epoch=EPOCH,
         report=tell,
         device=settings.device,
+        most_bytes=wish.dose_bytes,
+        checkpoint=checkpoint,
     )
+    checkpoint.unlink(missing_ok=True)
+    return dosed
+
+
+def shorter(one: float | None, other: float | None) -> float | None:
+    """The least of two limits, either of which may be missing."""
+    given = [limit for limit in (one, other) if limit is not None]
+    return min(given) if given else None
 
 
 def verify(
@@ -143,7 +159,7 @@ def verify(
     report.phase("verify", len(pictures))
     verifier = Verifier(encoder.base, *([] if dosed.dose is None else [dosed.dose]))
     for done, picture in enumerate(pictures, start=1):
-        verifier.check(picture.coded.frame.n, picture.coded.segment, picture.encoded.y_hat)
+        verifier.check(picture.coded.frame.n, picture.coded.segment, picture.target.y_hat)
         report.step(done)
 
 

@@ -13,7 +13,7 @@ from microdose_server.codec.student import (
     PlainBlock,
     Student,
     build_student,
-    is_dosable,
+    is_micro,
     kmac_per_pixel,
     student_from_onnx,
 )
@@ -41,7 +41,7 @@ def test_the_papers_form_keeps_the_teachers_head_and_tail() -> None:
     generator = Generator(Preset("narrow", 64, 2, 8, 8, 4, norm=True))
     student = build_student(STUDENTS["paper"], generator)
     kept = {name: value for name, value in generator.named_parameters() if not name.startswith("tower.")}
-    own = {name: value for name, value in student.named_parameters() if not is_dosable(name)}
+    own = {name: value for name, value in student.named_parameters() if not is_micro(name)}
     assert kept.keys() == own.keys()
     for name, value in own.items():
         assert torch.equal(value, kept[name])
@@ -95,11 +95,13 @@ def test_comes_back_from_its_graph(name: str) -> None:
         assert torch.equal(state[parameter], value), parameter
 
 
-def test_a_dose_may_change_micro_rn_and_nothing_else() -> None:
-    student = make("tiny")
-    dosable = {name for name, _ in student.named_parameters() if is_dosable(name)}
-    assert dosable == {f"micro.{name}" for name, _ in student.micro.named_parameters()}
-    assert len(dosable) == 12
+def test_a_dose_may_change_all_of_a_light_student_and_micro_rn_of_the_papers() -> None:
+    for name in ("tiny", "paper"):
+        student = make(name)
+        allowed = {each for each, _ in student.named_parameters() if student.may_change(each)}
+        micro = {f"micro.{each}" for each, _ in student.micro.named_parameters()}
+        assert allowed == (micro if name == "paper" else set(dict(student.named_parameters())))
+        assert not student.may_change("elsewhere.weight")
 
 
 def test_the_shipped_student_paints_the_same_in_torch(

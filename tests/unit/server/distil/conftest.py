@@ -1,13 +1,16 @@
-"""A sequence to be distilled, and its targets."""
+"""A sequence to be distilled, its targets, and a run about to overfit them."""
 
 import numpy as np
 import pytest
 import torch
 
 from microdose.base import LoadedBase
+from microdose.dose import DoseKind
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.student import student_from_onnx
+from microdose_server.distil.objective import Objective
 from microdose_server.distil.overfit import Overfit
+from microdose_server.distil.patch import Patch
 from microdose_server.distil.tiles import Target
 from microdose_server.training.data import Pixels
 from microdose_server.training.lpips import LPIPS
@@ -20,21 +23,33 @@ def targets(tiny_encoder: Encoder, photographs: list[Pixels]) -> list[Target]:
         tiny_encoder.encode(photographs[0][100:230, 40:210]),
         tiny_encoder.encode(photographs[1][:100, :90]),
     ]
-    return [Target(each.y_hat, each.x_hat) for each in encoded]
+    return [Target(each.y_hat, each.x_hat, each.tower) for each in encoded]
 
 
 @pytest.fixture
-def run(tiny_teacher_base: LoadedBase, targets: list[Target], lpips: LPIPS) -> Overfit:
-    """The base's own student, about to be overfitted."""
-    return Overfit(student_from_onnx(tiny_teacher_base.student), targets, lpips, "cpu")
+def objective(tiny_teacher_base: LoadedBase, targets: list[Target], lpips: LPIPS) -> Objective:
+    """The loss of the base's own student on the targets."""
+    return Objective(student_from_onnx(tiny_teacher_base.student), targets, lpips, "cpu")
 
 
 @pytest.fixture
-def disturbed(run: Overfit) -> Overfit:
-    """A run whose u is somewhere, on no grid, a third of it at zero."""
+def patch(tiny_teacher_base: LoadedBase) -> Patch:
+    """No change yet, on any rung."""
+    student = student_from_onnx(tiny_teacher_base.student)
+    return Patch(tiny_teacher_base.document, dict(student.named_parameters()))
+
+
+@pytest.fixture
+def run(patch: Patch, objective: Objective) -> Overfit:
+    """The base's own student, about to be overfitted with gains."""
+    patch.climb(DoseKind.GAINS)
+    return Overfit(patch, objective)
+
+
+def disturb(patch: Patch) -> None:
+    """Put every u somewhere, a third of them at zero."""
     rng = np.random.default_rng(0)
     with torch.no_grad():
-        for u in run.u.values():
-            values = rng.normal(0.0, 0.2, u.shape) * (rng.random(u.shape) < 2 / 3)
+        for u in patch.leaves().values():
+            values = rng.normal(0.0, 0.1, u.shape) * (rng.random(u.shape) < 2 / 3)
             u.copy_(torch.from_numpy(values))
-    return run

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from microdose_server.codec.micro import DegradationAwareConv, is_dosable
+from microdose_server.codec.micro import DegradationAwareConv, is_micro
 from microdose_server.codec.student import STUDENTS
 from microdose_server.distil.degradation import Degradation
 from tests.students import fresh
@@ -34,7 +34,7 @@ def test_decides_the_kernels_and_gains_of_every_degradation_aware_convolution() 
     parameters = dict(student.named_parameters())
     for name, value in decided.items():
         assert value.shape == parameters[name].shape
-        assert is_dosable(name)
+        assert is_micro(name)
     gains = torch.cat([value.flatten() for name, value in decided.items() if name.endswith("gain")])
     assert 0.0 < float(gains.min()) <= float(gains.max()) < 1.0
 

@@ -8,7 +8,7 @@ from torch.func import functional_call
 
 from microdose.errors import Diverged
 from microdose_server.codec.presets import PRESETS
-from microdose_server.codec.student import STUDENTS, Student, is_dosable
+from microdose_server.codec.student import STUDENTS, Student, is_micro
 from microdose_server.codec.teacher import Teacher
 from microdose_server.distil.generic import Aim, GenericRun, distil_generic, generic_recipe
 from microdose_server.distil.progress import Progress
@@ -100,7 +100,7 @@ def test_the_papers_form_learns_in_micro_rn_alone(
     )
     moved = {name for name, value in student.named_parameters() if not torch.equal(value, before[name])}
     assert moved
-    assert all(is_dosable(name) for name in moved)
+    assert all(is_micro(name) for name in moved)
 
 
 def test_a_resumed_run_takes_the_same_steps(

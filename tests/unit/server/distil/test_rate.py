@@ -1,76 +1,113 @@
+import math
+
 import numpy as np
 import pytest
 import torch
-from torch.func import functional_call
 
 from microdose.base import LoadedBase
 from microdose.decoder import Decoder, to_pixels
-from microdose.dose import DoseKind, apply_dose, parse_dose
+from microdose.dose import DoseKind, dosed_student, parse_dose
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.student import student_from_onnx
-from microdose_server.distil.overfit import Overfit
-from microdose_server.distil.rate import bits_per_pixel, dose_blob, weigh_dose, weigh_nothing
+from microdose_server.distil.overfit import Learner, Overfit, OverfitRecipe
+from microdose_server.distil.patch import COARSEST, FINEST
+from microdose_server.distil.rate import Candidate, Scales, Terms, cheapest, steps_at, walk
 from microdose_server.training.data import Pixels
+from tests.unit.server.distil.conftest import disturb
 
-GRIDS = (0.02, 0.16)
+PIXELS = 31_100
 
 
-@pytest.mark.parametrize("grid", GRIDS)
-def test_a_dose_holds_the_weights_that_were_trained(
-    disturbed: Overfit, tiny_teacher_base: LoadedBase, grid: float
+def scales_of(run: Overfit, base: LoadedBase, lmbda: float = 0.75, most_bytes: int | None = None) -> Scales:
+    return Scales(run, base, Terms(lmbda, PIXELS, most_bytes), epoch=2)
+
+
+def test_a_candidate_is_scored_as_a_client_will_decode_it(
+    run: Overfit, tiny_teacher_base: LoadedBase
 ) -> None:
-    blob = dose_blob(disturbed, tiny_teacher_base, grid, epoch=2)
-    dose = parse_dose(blob, tiny_teacher_base)
-    assert (dose.kind, dose.epoch) == (DoseKind.FULL, 2)
-    dosed = student_from_onnx(apply_dose(tiny_teacher_base.student, tiny_teacher_base, dose)).state_dict()
-    generic = student_from_onnx(tiny_teacher_base.student).state_dict()
-    trained = disturbed.weights(grid)
-    for name, value in dosed.items():
-        expected = trained[name].detach() if name in trained else generic[name]
-        torch.testing.assert_close(value, expected, atol=1e-6, rtol=1e-6)
-    assert any(not torch.equal(dosed[name], generic[name]) for name in trained)
+    disturb(run.patch)
+    found = scales_of(run, tiny_teacher_base).weigh(DoseKind.GAINS, dict.fromkeys(run.patch.deltas, 2.0**-6))
+    assert found.blob is not None
+    dose = parse_dose(found.blob, tiny_teacher_base)
+    assert (dose.kind, dose.epoch) == (DoseKind.GAINS, 2)
+    student = student_from_onnx(dosed_student(tiny_teacher_base, [found.blob]))
+    decoded = run.score(dict(student.named_parameters()), run.tiles)
+    assert found.distortion == pytest.approx(decoded, rel=1e-4)
+    assert found.cost == pytest.approx(found.distortion + 0.75 * 8 * len(found.blob) / PIXELS)
 
 
-@pytest.mark.parametrize("grid", GRIDS)
 def test_a_client_paints_what_was_trained(
-    disturbed: Overfit, tiny_encoder: Encoder, photographs: list[Pixels], grid: float
+    run: Overfit, tiny_encoder: Encoder, photographs: list[Pixels]
 ) -> None:
-    encoded = tiny_encoder.encode(photographs[0][:90, :110])
-    with torch.no_grad():
-        x_hat = functional_call(
-            disturbed.student, disturbed.weights(grid), (torch.from_numpy(encoded.y_hat)[None],)
-        )
-    expected = to_pixels(x_hat[0, :, :90, :110].numpy())
-    blob = dose_blob(disturbed, tiny_encoder.base, grid, epoch=0)
+    disturb(run.patch)
+    steps = dict.fromkeys(run.patch.deltas, 2.0**-6)
+    blob = scales_of(run, tiny_encoder.base).weigh(DoseKind.GAINS, steps).blob
+    assert blob is not None
+    encoded = tiny_encoder.encode(photographs[0][:64, :80])
     made = Decoder(tiny_encoder.base, blob, threads=1).decode(encoded.segment).pixels
     generic = Decoder(tiny_encoder.base, threads=1).decode(encoded.segment).pixels
-    assert np.abs(made.astype(int) - expected.astype(int)).max() <= 1
-    assert np.abs(made.astype(int) - generic.astype(int)).max() > 1
+    both = run.objective._run(run.patch.weights(steps), torch.from_numpy(encoded.y_hat)[None])[1]
+    trained = to_pixels(both[0].detach().numpy())[:64, :80]
+    assert np.abs(made.astype(int) - trained).max() <= 1
+    assert np.abs(made.astype(int) - generic).max() > 1
 
 
-def test_no_change_gives_a_dose_that_changes_no_byte(run: Overfit, tiny_teacher_base: LoadedBase) -> None:
-    blob = dose_blob(run, tiny_teacher_base, 0.02, epoch=0)
-    assert len(blob) < 100
-    dose = parse_dose(blob, tiny_teacher_base)
-    assert dose.changes == ()
-    assert apply_dose(tiny_teacher_base.student, tiny_teacher_base, dose) == tiny_teacher_base.student
+def test_nothing_costs_its_distortion_alone(run: Overfit, tiny_teacher_base: LoadedBase) -> None:
+    nothing = scales_of(run, tiny_teacher_base).nothing()
+    assert (nothing.kind, nothing.blob) == (DoseKind.NONE, None)
+    assert nothing.cost == nothing.distortion == pytest.approx(run.score({}, run.tiles))
 
 
-def test_the_cost_is_distortion_and_measured_bits(disturbed: Overfit, tiny_teacher_base: LoadedBase) -> None:
-    dosed = weigh_dose(disturbed, tiny_teacher_base, 0.08, 0, lmbda=2.0, tiles=8)
-    assert dosed.blob == dose_blob(disturbed, tiny_teacher_base, 0.08, 0)
-    assert dosed.distortion == disturbed.score(disturbed.weights(0.08), disturbed.tiles)
-    bpp = 8 * len(dosed.blob) / (130 * 170 + 100 * 90)
-    assert bits_per_pixel(disturbed, dosed.blob) == pytest.approx(bpp)
-    assert dosed.cost == pytest.approx(dosed.distortion + 2.0 * bpp)
+def test_bytes_above_the_cap_cost_all(run: Overfit, tiny_teacher_base: LoadedBase) -> None:
+    disturb(run.patch)
+    steps = dict.fromkeys(run.patch.deltas, 2.0**-6)
+    assert math.isinf(scales_of(run, tiny_teacher_base, most_bytes=50).weigh(DoseKind.GAINS, steps).cost)
+    assert Terms(1.0, 100, most_bytes=7).price(7) == pytest.approx(0.56)
 
 
-def test_the_generic_student_costs_no_byte(disturbed: Overfit) -> None:
-    nothing = weigh_nothing(disturbed, tiles=8)
-    assert (nothing.kind, nothing.grid, nothing.blob) == (DoseKind.NONE, None, None)
-    assert nothing.cost == nothing.distortion == disturbed.score(disturbed.generic, disturbed.tiles)
+def test_what_a_distortion_is_worth() -> None:
+    terms = Terms(0.5, 1000)
+    assert terms.price(round(terms.worth(0.2))) == pytest.approx(0.2)
+    assert Terms(0.5, 1000, most_bytes=10).worth(0.2) == 10
 
 
-def test_coarser_grids_cost_fewer_bytes(disturbed: Overfit, tiny_teacher_base: LoadedBase) -> None:
-    sizes = [len(dose_blob(disturbed, tiny_teacher_base, grid, 0)) for grid in (0.02, 0.04, 0.08, 0.16)]
-    assert sizes == sorted(sizes, reverse=True)
+def test_more_pixels_and_cheaper_bits_begin_at_finer_scales() -> None:
+    first = Terms(0.75, 10**6).first_scale()
+    assert Terms(0.75, 16 * 10**6).first_scale() == pytest.approx(first / 4.0)
+    assert Terms(0.75 / 16, 10**6).first_scale() == pytest.approx(first / 4.0)
+    assert math.log2(Terms(1e-30, 10**6).first_scale()).is_integer()
+
+
+def test_steps_are_finer_where_the_loss_minds_more(run: Overfit) -> None:
+    learner = Learner(OverfitRecipe())
+    for _ in range(2):
+        run.step(learner, None, 1.0)
+    steps = steps_at(1e-3, run.patch, learner)
+    assert all(FINEST <= step <= 2.0 * COARSEST and math.log2(step).is_integer() for step in steps.values())
+    order = sorted(run.patch.deltas, key=learner.sensitivity)
+    assert [steps[key] for key in order] == sorted(steps.values(), reverse=True)
+
+
+def test_coarser_scales_cost_fewer_bytes(run: Overfit, tiny_teacher_base: LoadedBase) -> None:
+    learner = Learner(OverfitRecipe())
+    for _ in range(4):
+        run.step(learner, None, 1.0)
+    scales = scales_of(run, tiny_teacher_base)
+    sizes = []
+    for scale in (1e-4, 1e-2, 1.0):
+        blob = scales.weigh(DoseKind.GAINS, steps_at(scale, run.patch, learner)).blob
+        sizes.append(len(blob or b""))
+    assert sizes[0] > sizes[1] > sizes[2]
+    cheap = Scales(run, tiny_teacher_base, Terms(1e-6, PIXELS), 0).search(DoseKind.GAINS, learner, 1e-3)
+    dear = Scales(run, tiny_teacher_base, Terms(100.0, PIXELS), 0).search(DoseKind.GAINS, learner, 1e-3)
+    assert cheap < dear
+
+
+@pytest.mark.parametrize("target", [-9, -1, 0, 2, 5])
+def test_a_walk_ends_at_the_least_cost(target: int) -> None:
+    assert walk(1.0, lambda x: abs(math.log2(x) - target)) == 2.0**target
+
+
+def test_the_cheapest_of_equals_is_the_first() -> None:
+    one, other = (Candidate(kind, b"", 1.0, 1.0) for kind in (DoseKind.GAINS, DoseKind.FULL))
+    assert cheapest([one, other]) is one

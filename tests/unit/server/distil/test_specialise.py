@@ -1,78 +1,116 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from microdose.base import LoadedBase
-from microdose.dose import DoseKind, parse_dose
+from microdose.digest import digest_of, prefix
+from microdose.dose import DoseKind, dosed_student, parse_dose
 from microdose.resources import DoseChoice
 from microdose_server.distil.progress import Progress
-from microdose_server.distil.specialise import GRIDS, Budget, Dosed, Target, specialise
+from microdose_server.distil.specialise import Budget, Dosed, Target, specialise
+
+STEPS = 24
 
 
 def dose(
     base: LoadedBase,
     targets: list[Target],
-    choice: DoseChoice,
+    choice: DoseChoice = DoseChoice.AUTO,
     *,
-    lmbda: float | None = None,
+    lmbda: float | None = 1e-4,
     budget: Budget | None = None,
     told: list[Progress] | None = None,
+    parents: tuple[bytes, ...] = (),
+    most_bytes: int | None = None,
 ) -> Dosed:
     return specialise(
         base,
         targets,
         choice=choice,
         lmbda=lmbda,
-        budget=budget or Budget(steps=10),
+        budget=budget or Budget(steps=STEPS),
         epoch=5,
         report=(told if told is not None else []).append,
+        parents=parents,
+        most_bytes=most_bytes,
     )
 
 
-def test_a_dose_brings_the_student_nearer_to_the_teacher(
-    tiny_teacher_base: LoadedBase, targets: list[Target]
+@pytest.mark.parametrize("choice", [DoseChoice.GAINS, DoseChoice.LOW_RANK, DoseChoice.FULL])
+def test_every_rung_brings_the_student_nearer_to_the_teacher(
+    tiny_teacher_base: LoadedBase, targets: list[Target], choice: DoseChoice
 ) -> None:
     told: list[Progress] = []
-    dosed = dose(tiny_teacher_base, targets, DoseChoice.FULL, lmbda=1e-3, told=told)
-    assert dosed.kind is DoseKind.FULL
+    dosed = dose(tiny_teacher_base, targets, choice, told=told)
+    assert dosed.kind.value == choice.value
     assert dosed.dose is not None
     assert dosed.loss_after < dosed.loss_before
-    assert [progress.step for progress in told] == list(range(1, 11))
+    assert [progress.step for progress in told] == list(range(1, STEPS + 1))
     parsed = parse_dose(dosed.dose, tiny_teacher_base)
-    assert parsed.epoch == 5
+    assert (parsed.kind, parsed.epoch) == (dosed.kind, 5)
     assert parsed.changes
 
 
-def test_bytes_that_cost_too_much_are_not_sent(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
-    """One small picture cannot pay for a decoder, whatever the price."""
-    for lmbda, pictures in ((1e9, targets), (None, targets[1:])):
-        dosed = dose(tiny_teacher_base, pictures, DoseChoice.AUTO, lmbda=lmbda, budget=Budget(steps=2))
-        assert (dosed.dose, dosed.kind) == (None, DoseKind.NONE)
-        assert dosed.loss_after == dosed.loss_before
+def test_a_higher_rung_is_nearer_to_the_teacher(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
+    """Where bytes cost nothing, as with very many pictures."""
+    budget = Budget(steps=60)
+    low, high = (
+        dose(tiny_teacher_base, targets, choice, lmbda=1e-7, budget=budget)
+        for choice in (DoseChoice.GAINS, DoseChoice.FULL)
+    )
+    assert high.loss_after < low.loss_after < low.loss_before
+    assert low.dose is not None
+    assert high.dose is not None
+    assert len(low.dose) < len(high.dose)
 
 
-def test_bytes_that_cost_nothing_are_sent(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
-    dosed = dose(tiny_teacher_base, targets, DoseChoice.AUTO, lmbda=1e-9)
-    assert dosed.kind is DoseKind.FULL
-    assert dosed.loss_after < dosed.loss_before
+def test_the_more_pictures_share_a_dose_the_more_it_may_be(
+    tiny_teacher_base: LoadedBase, targets: list[Target]
+) -> None:
+    """Repeating a sequence does to its price per byte what as many pictures would."""
+    found = [dose(tiny_teacher_base, targets * n, lmbda=4.0) for n in (1, 16, 400)]
+    sizes = [len(dosed.dose or b"") for dosed in found]
+    assert found[0].kind is DoseKind.NONE
+    assert found[0].loss_after == found[0].loss_before
+    assert found[2].kind is DoseKind.FULL
+    assert sizes[0] < sizes[1] < sizes[2]
 
 
-def test_a_full_dose_is_sent_at_any_price(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
-    dosed = dose(tiny_teacher_base, targets, DoseChoice.FULL, lmbda=1e9, budget=Budget(steps=2))
+def test_one_picture_ends_before_any_training(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
+    told: list[Progress] = []
+    dosed = dose(tiny_teacher_base, targets[1:], lmbda=None, told=told)
+    assert (dosed.dose, dosed.kind) == (None, DoseKind.NONE)
+    assert not told
+
+
+def test_no_dose_is_over_its_cap(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
+    for cap in (60, 150, 400):
+        for choice in (DoseChoice.FULL, DoseChoice.AUTO):
+            dosed = dose(
+                tiny_teacher_base, targets, choice, lmbda=1e-7, most_bytes=cap, budget=Budget(steps=6)
+            )
+            assert len(dosed.dose or b"") <= cap
+
+
+def test_a_rung_is_sent_at_any_price(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
+    dosed = dose(tiny_teacher_base, targets, DoseChoice.FULL, lmbda=1e9, budget=Budget(steps=6))
     assert dosed.kind is DoseKind.FULL
     assert dosed.dose is not None
 
 
 def test_none_trains_nothing(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
     told: list[Progress] = []
-    dosed = dose(tiny_teacher_base, targets, DoseChoice.NONE, told=told)
-    assert dosed == Dosed(None, DoseKind.NONE, 0.0, 0.0)
+    assert dose(tiny_teacher_base, targets, DoseChoice.NONE, told=told) == Dosed(None, DoseKind.NONE, 0, 0)
     assert not told
 
 
 def test_a_budget_in_seconds_ends_early(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
     told: list[Progress] = []
-    dose(tiny_teacher_base, targets, DoseChoice.AUTO, budget=Budget(steps=10**6, seconds=0.1), told=told)
-    assert 2 <= len(told) < 10**4
-    assert {progress.steps for progress in told} == {10**6}
+    budget = Budget(steps=10**6, seconds=1.0)
+    dose(tiny_teacher_base, targets, DoseChoice.GAINS, budget=budget, told=told)
+    assert len(told) < 10**4
+    assert {progress.steps for progress in told} <= {10**6}
 
 
 def test_no_steps_are_a_dose_of_nothing(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
@@ -82,11 +120,71 @@ def test_no_steps_are_a_dose_of_nothing(tiny_teacher_base: LoadedBase, targets: 
     assert dosed.loss_after == pytest.approx(dosed.loss_before)
 
 
-def test_a_high_price_picks_a_coarse_grid(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
-    sizes = []
-    for lmbda in (1e-9, 100.0):
-        dosed = dose(tiny_teacher_base, targets, DoseChoice.FULL, lmbda=lmbda, budget=Budget(steps=6))
-        assert dosed.dose is not None
-        sizes.append(len(dosed.dose))
-    assert sizes[1] < sizes[0]
-    assert list(GRIDS) == sorted(GRIDS)
+def test_a_later_epoch_builds_on_an_earlier_one(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
+    first = dose(tiny_teacher_base, targets, DoseChoice.FULL)
+    assert first.dose is not None
+    chain = (first.dose,)
+    second = dose(tiny_teacher_base, targets, DoseChoice.GAINS, parents=chain, budget=Budget(steps=4))
+    assert second.dose is not None
+    assert second.loss_before == pytest.approx(first.loss_after, rel=1e-3)
+    assert parse_dose(second.dose, tiny_teacher_base).parent == prefix(digest_of(first.dose))
+    both = dosed_student(tiny_teacher_base, [first.dose, second.dose])
+    assert both not in (tiny_teacher_base.student, dosed_student(tiny_teacher_base, [first.dose]))
+
+
+class Died(Exception):
+    """A worker that ends in the middle."""
+
+
+def test_a_resumed_run_ends_with_the_same_dose(tiny_teacher_base: LoadedBase, tmp_path: Path) -> None:
+    last = 55
+    rng = np.random.default_rng(0)
+    target = Target(
+        rng.normal(0, 1, (16, 2, 2)).astype(np.float32), rng.integers(0, 255, (32, 32, 3)).astype(np.uint8)
+    )
+
+    def run(checkpoint: Path | None, dies: bool) -> tuple[Dosed, list[int]]:
+        told: list[int] = []
+
+        def tell(progress: Progress) -> None:
+            told.append(progress.step)
+            if dies and progress.step == last:
+                raise Died
+
+        dosed = specialise(
+            tiny_teacher_base,
+            [target] * 20,
+            choice=DoseChoice.FULL,
+            lmbda=1e-3,
+            budget=Budget(steps=80),
+            epoch=0,
+            report=tell,
+            checkpoint=checkpoint,
+        )
+        return dosed, told
+
+    whole, _ = run(None, dies=False)
+    with pytest.raises(Died):
+        run(tmp_path / "run", dies=True)
+    again, told = run(tmp_path / "run", dies=False)
+    assert told[0] == last // 50 * 50 + 1
+    assert again == whole
+
+
+def test_the_checkpoint_of_another_run_is_not_used(
+    tiny_teacher_base: LoadedBase, targets: list[Target], tmp_path: Path
+) -> None:
+    for epoch in (0, 1):
+        told: list[Progress] = []
+        specialise(
+            tiny_teacher_base,
+            targets,
+            choice=DoseChoice.GAINS,
+            lmbda=1e-3,
+            budget=Budget(steps=52),
+            epoch=epoch,
+            report=told.append,
+            checkpoint=tmp_path / "run",
+        )
+        assert told[0].step == 1
+    assert (tmp_path / "run").is_file()

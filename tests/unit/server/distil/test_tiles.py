@@ -25,7 +25,7 @@ def test_every_pixel_is_in_exactly_one_tile(sizes: list[tuple[int, int]]) -> Non
     targets = [target_of(height, width) for height, width in sizes]
     counts = [np.zeros(target.x_hat.shape[:2], np.int32) for target in targets]
     for tile in tiles_of(targets):
-        _, pixels, _ = cut(targets[tile.picture], tile)
+        _, pixels, _, _ = cut(targets[tile.picture], tile)
         rows, columns = pixels.shape[2:]
         assert rows > 0
         assert columns > 0
@@ -47,7 +47,7 @@ def test_tiles_are_of_about_equal_size(height: int, width: int) -> None:
 def test_latents_and_pixels_of_a_tile_belong_together(height: int, width: int) -> None:
     target = target_of(height, width)
     for tile in tiles_of([target]):
-        y_hat, x_hat, (rows, columns) = cut(target, tile)
+        y_hat, x_hat, (rows, columns), _ = cut(target, tile)
         pixels = np.rint(x_hat[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
         assert pixels[0, 0].tolist() == [16 * tile.top % 251, 16 * tile.left % 251, tile.top + tile.left]
         # What a student paints from each latent, cropped as `cut` says, must lie on that latent's pixels.
@@ -58,7 +58,7 @@ def test_latents_and_pixels_of_a_tile_belong_together(height: int, width: int) -
 
 def test_a_margin_surrounds_a_tile_where_there_is_one() -> None:
     target = target_of(1600, 1600)
-    y_hat, x_hat, (rows, columns) = cut(target, Tile(0, 32, 48, 0, 16))
+    y_hat, x_hat, (rows, columns), _ = cut(target, Tile(0, 32, 48, 0, 16))
     assert y_hat.shape[2:] == (16 + 2 * MARGIN, 16 + MARGIN)
     assert x_hat.shape == (1, 3, 256, 256)
     assert (rows.start, columns.start) == (16 * MARGIN, 0)

@@ -1,0 +1,78 @@
+import time
+
+import pytest
+
+from microdose.dose import DoseKind
+from microdose.resources import DoseChoice
+from microdose_server.distil.plan import Budget, Clock, Phase, Stage, phases_of, rungs_for
+from microdose_server.distil.rate import DEFAULT_LMBDA, Terms
+
+KODAK = 768 * 512
+GENERIC = 0.09
+"""About what a generic student misses of its teacher."""
+
+
+def chosen(pictures: float, choice: DoseChoice = DoseChoice.AUTO, cap: int | None = None) -> list[str]:
+    terms = Terms(DEFAULT_LMBDA, round(pictures * KODAK), cap)
+    return [rung.value for rung in rungs_for(choice, GENERIC, terms)]
+
+
+def test_the_more_pictures_the_higher_the_ladder_is_climbed() -> None:
+    assert chosen(0.1) == []
+    assert chosen(1) == ["gains", "low-rank"]
+    assert chosen(8) == chosen(24) == chosen(100) == ["gains", "full"]
+
+
+def test_a_cap_on_bytes_keeps_to_the_lower_rungs() -> None:
+    assert chosen(100, cap=100) == []
+    assert chosen(100, cap=500) == ["gains"]
+    assert chosen(100, cap=2000) == ["gains", "low-rank"]
+
+
+def test_a_wish_for_a_rung_is_obeyed_whatever_it_is_worth() -> None:
+    assert chosen(0.01, DoseChoice.FULL) == ["gains", "full"]
+    assert chosen(0.01, DoseChoice.LOW_RANK) == ["gains", "low-rank"]
+    assert chosen(100, DoseChoice.GAINS) == ["gains"]
+    assert chosen(100, DoseChoice.NONE) == []
+
+
+def test_higher_rungs_get_more_of_the_budget() -> None:
+    phases = phases_of([DoseKind.GAINS, DoseKind.FULL])
+    assert [(phase.rung.value, phase.stage) for phase in phases] == [
+        (rung, stage) for rung in ("gains", "full") for stage in Stage
+    ]
+    shares = [sum(p.share for p in phases if p.rung is rung) for rung in (DoseKind.GAINS, DoseKind.FULL)]
+    assert shares[1] > 2 * shares[0]
+
+
+def test_steps_are_shared_and_what_a_phase_leaves_goes_to_the_next() -> None:
+    clock, phases = Clock(Budget(steps=100)), [Phase(DoseKind.GAINS, Stage.FREE, 1.0)] * 2
+    clock.begin(phases)
+    clock.steps = 25
+    assert clock.done() == pytest.approx(0.5)
+    clock.begin(phases[1:])
+    assert clock.done() == 0.0
+    clock.steps = 100
+    assert clock.done() == 1.0
+
+
+def test_without_steps_every_phase_is_over_at_once() -> None:
+    clock = Clock(Budget(steps=0))
+    clock.begin(phases_of([DoseKind.GAINS]))
+    assert clock.done() == 1.0
+
+
+def test_seconds_end_a_phase_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    clock, phases = Clock(Budget(steps=10**6, seconds=10.0)), phases_of([DoseKind.GAINS])
+    clock.begin(phases)
+    share = phases[0].share / sum(phase.share for phase in phases)
+    now = 5.0 * share
+    assert clock.done() == pytest.approx(0.5)
+    again = Clock(clock.budget)
+    again.restore(clock.state())
+    now = 100.0
+    again.restore(clock.state() | {"seconds": 5.0 * share})
+    assert again.done() == pytest.approx(0.5)
+    assert clock.done() > 1.0
