@@ -151,4 +151,4 @@ def _page(limit: int, cursor: str | None) -> dict[str, str]:
 
 def _form(wish: SequenceCreate | SequenceComplete) -> dict[str, str]:
     """The same wish as form fields of a multipart request."""
-    return {name: str(value) for name, value in wish.model_dump(mode="json", exclude_none=True).items()}
+    return {name: str(value) for name, value in wish.model_dump(mode="json", exclude_defaults=True).items()}
