@@ -69,9 +69,13 @@ PATIENT = Retry(attempts=40, first_s=0.1, cap_s=2.0)
 
 @dataclass
 class Tally:
-    """What was counted. recovery_s: seconds from each kill until all went on. why: of everything bad."""
+    """What was counted. recovery_s: seconds from each kill until all went on. why: of everything bad.
+
+    A job is stuck if it does not go on after a kill, or does not end in time after the last one.
+    """
 
     kills: int = 0
+    last_kill: float = 0.0
     sequences: int = 0
     lost: int = 0
     doubled: int = 0
@@ -212,9 +216,9 @@ class Publisher(threading.Thread):
         self._persist(lambda: put_all(self._run, self._api, sequence, self._files))
         self.uploading = False
         job = self._persist(lambda: self._run(self._api.complete, sequence, SequenceComplete()))
-        deadline = time.monotonic() + STUCK_S
+        begin = time.monotonic()
         while not (job := self._persist(lambda: self._run(self._api.job, job.id, wait=2))).state.final:
-            if time.monotonic() > deadline:
+            if time.monotonic() > max(begin, self._tally.last_kill) + STUCK_S:
                 self._tally.note("stuck", 1, f"job {job.id} is {job.state} in {job.phase}")
                 return
         if job.state is not JobState.SUCCEEDED:
@@ -270,6 +274,7 @@ class Killer:
         begin = time.monotonic()
         self._plant.kill(targets)
         self._tally.kills += len(targets)
+        self._tally.last_kill = begin
         if not until(lambda: self._goes_on(running, begin), STUCK_S):
             self._tally.note("stuck", 1, f"no recovery from a kill of {told}")
         self._tally.recovery_s.append(time.monotonic() - begin)
@@ -368,7 +373,7 @@ def measure(args: argparse.Namespace) -> Tally:
 def result(tally: Tally, args: argparse.Namespace) -> dict[str, Any]:
     """Everything that was found, and under which conditions."""
     found = asdict(tally)
-    times = found.pop("recovery_s")
+    times, _ = found.pop("recovery_s"), found.pop("last_kill")
     for quantile in (50, 99):
         found[f"recovery_s_p{quantile}"] = float(np.percentile(times, quantile)) if times else 0.0
     conditions = {"seed": args.seed, "lease_s": args.lease_s, "workers": args.workers, "remote": args.remote}
