@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from microdose_client.cache import CACHE_BYTES, BlobCache
 from microdose_client.crew import Crew
 from microdose_client.follow import follow, has_left
 from microdose_client.http import Http, Transport
+from microdose_client.live import AsyncLive, publish_live
 from microdose_client.patience import RETRY, TIMEOUTS, Retry, Timeouts
 from microdose_client.place import Action, Place
 from microdose_client.play import DecodedPicture, Gone, Player, never, snapshot
@@ -134,6 +135,26 @@ class AsyncClient:
         complete = push.completion_of(priority)
         api, files = self._server(), [Path(path) for path in paths]
         return await with_run(lambda run: push.push(run, api, files, wish, complete, resume, progress))
+
+    def live(
+        self,
+        *,
+        name: str | None = None,
+        dose: str = DoseChoice.AUTO,
+        lmbda: float | None = None,
+        profile: str = "standard",
+        resume: str | None = None,
+    ) -> AbstractAsyncContextManager[AsyncLive]:
+        """Publish a live sequence: what is put is seen seconds later, and it ends with the block.
+
+            async with client.live(name="Garden") as live:
+                await live.put(pixels)  # uint8[height, width, 3], or a file
+
+        `resume` is the id of a live sequence to go on with; viewers are told that pictures may be missing.
+        The rest is as for `push`. Raises BadUpload as that does.
+        """
+        wishes = {"name": name, "profile": profile, "dose": dose, "lmbda": lmbda, "live": True}
+        return publish_live(self._server(), push.wish_of(wishes), resume)
 
     async def wait(self, job: str, *, timeout: float | None = None, progress: Report = silent) -> Job:
         """The job once it has ended, however it ended: look at `state` and `error`.

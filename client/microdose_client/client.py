@@ -1,6 +1,7 @@
 """The client for blocking code: an AsyncClient on an event loop in a thread of its own."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
 
@@ -10,6 +11,7 @@ from microdose_client.aio import AsyncClient
 from microdose_client.bus import Redis
 from microdose_client.cache import CACHE_BYTES
 from microdose_client.http import Transport
+from microdose_client.live import Live, blocking
 from microdose_client.patience import RETRY, TIMEOUTS, Retry, Timeouts
 from microdose_client.play import DecodedPicture
 from microdose_client.progress import Report, silent
@@ -93,6 +95,18 @@ class Client:
             resume=resume,
             progress=progress,
         )
+
+    def live(
+        self,
+        *,
+        name: str | None = None,
+        dose: str = DoseChoice.AUTO,
+        lmbda: float | None = None,
+        profile: str = "standard",
+        resume: str | None = None,
+    ) -> AbstractContextManager[Live]:
+        opened = self._client.live(name=name, dose=dose, lmbda=lmbda, profile=profile, resume=resume)
+        return blocking(self._loop, opened)
 
     def wait(self, job: str, *, timeout: float | None = None, progress: Report = silent) -> Job:
         return self._loop.run(self._client.wait, job, timeout=timeout, progress=progress)

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -14,6 +15,7 @@ import redis.asyncio
 from microdose.errors import Unavailable
 from microdose.manifest import Manifest
 from microdose_client import AsyncClient, Client
+from microdose_client.live import AsyncLive, Live
 from tests.shelves import HttpShelf, RedisShelf, publish
 from tests.tiny_base import TinySequence, tiny_sequence
 from tests.valkey import redis_url
@@ -38,6 +40,8 @@ def test_a_method_is_the_same_in_both(name: str) -> None:
     returned, awaited = (get_type_hints(each)["return"] for each in (ours, theirs))
     if inspect.iscoroutinefunction(theirs) or name == "__init__":
         assert returned == awaited
+    elif name == "live":
+        assert (returned, awaited) == (AbstractContextManager[Live], AbstractAsyncContextManager[AsyncLive])
     else:
         assert returned.__origin__ is Iterator
         assert awaited.__origin__ is AsyncGenerator
