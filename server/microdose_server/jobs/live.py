@@ -186,6 +186,7 @@ def _distil(settings: Settings, wish: Wish, encoder: LiveEncoder) -> Distil:
             epoch=epoch,
             report=report,
             device=settings.device,
+            most_bytes=wish.dose_bytes,
         )
 
     return distil
