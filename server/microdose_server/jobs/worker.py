@@ -192,6 +192,7 @@ def run_worker(settings: Settings, *, burst: bool = False) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     client = connect(redis_url(settings), block_s=RQ_MARGIN_S + settings.look_s)
     ping(client)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)  # for what jobs put aside while they work
     if settings.blobs_url is not None:
         RemoteShelf(settings.blobs_url, "originals", os.environ.get(KEY, "")).check()
     worker = JobWorker(JobQueue(client), settings)
