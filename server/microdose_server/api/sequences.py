@@ -22,7 +22,7 @@ IN_WORK = (SequenceState.QUEUED, SequenceState.RUNNING)
 @router.post(
     "",
     status_code=201,
-    dependencies=[accept("application/json")],
+    dependencies=[PUBLISH, accept("application/json")],
     responses=problems("too-large", "too-slow", "unsupported-media-type", "over-quota"),
 )
 def create(
