@@ -40,7 +40,12 @@ def microdose(served: Served, folder: Path, *arguments: str) -> Iterator[Program
     path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", "microdose_client", *arguments]
     with subprocess.Popen(
-        command, env=os.environ | path | place, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        env=os.environ | path | place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell's background jobs ignore Ctrl-C, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         try:
             yield process
