@@ -9,10 +9,10 @@ from microdose.wire import read_blob
 
 
 def test_a_short_run_finds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--count", "300", "--json"])
+    assert main(["--count", "300", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["inputs"], found["crashes"], found["hangs"]) == (300, 0, 0)
-    assert found["peak_mb"] > 0  # a fork of the tests' own large process: its size says nothing here
+    assert 0 < found["peak_mb"] <= 512
 
 
 def test_an_input_is_always_the_same_and_some_pass_the_crc() -> None:
