@@ -16,7 +16,7 @@ TORCH  := $(shell sed -n 's/^torch==//p' constraints.txt)
 REDIS7  := $(addprefix tests/unit/server/,$(addprefix store/test_,apikeys.py bus.py redis.py sequences.py viewers.py) \
 	$(addprefix jobs/test_,outcome.py queue.py records.py) api/test_pump.py) \
 	$(addprefix tests/integration/test_,api_events.py api_jobs.py api_sequences.py jobs_worker.py)
-CLUSTER := tests/integration/test_client_transports.py -k redis
+CLUSTER := tests/integration/test_conformance.py -k redis
 
 .PHONY: demo test images set-up lint format clean neighbours
 .DELETE_ON_ERROR:
