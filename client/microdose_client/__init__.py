@@ -9,10 +9,10 @@
 Errors are those of `microdose.errors` and `microdose.problem.ProblemError`.
 """
 
+from microdose.patience import Retry, Timeouts
 from microdose_client.aio import AsyncClient
 from microdose_client.client import Client
 from microdose_client.offline import decode_file, file_info, file_pictures
-from microdose_client.patience import Retry, Timeouts
 from microdose_client.play import DecodedPicture
 from microdose_client.progress import Step
 from microdose_client.results import Info, Pulled

@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 from microdose.cache_dir import cache_dir as default_cache_dir
 from microdose.errors import Unavailable
 from microdose.manifest import Manifest
+from microdose.patience import RETRY, TIMEOUTS, Retry, Timeouts
 from microdose.resources import BaseInfo, DoseChoice, Job, Page, Priority, Sequence
 from microdose_client import offline, push
 from microdose_client.api import Api
@@ -20,7 +21,6 @@ from microdose_client.crew import Crew
 from microdose_client.follow import follow, has_left
 from microdose_client.http import Http, Transport
 from microdose_client.live import AsyncLive, publish_live
-from microdose_client.patience import RETRY, TIMEOUTS, Retry, Timeouts
 from microdose_client.place import Action, Place
 from microdose_client.play import DecodedPicture, Gone, Player, never, snapshot
 from microdose_client.progress import Report, Step, silent

@@ -9,9 +9,9 @@ from microdose.digest import digest_of, repr_digest
 from microdose.errors import NotFound
 from microdose.ids import is_id
 from microdose.resources import BaseInfo, Frame, Job, Page, Sequence, SequenceComplete, SequenceCreate
+from microdose.sse import Message, Parser
 from microdose_client.http import Http, parse
 from microdose_client.source import Heard
-from microdose_client.sse import Message, Parser
 
 _INTAKE_S = 600.0  # a clip is unpacked before the server answers
 

@@ -20,8 +20,8 @@ from microdose import keys
 from microdose.base import Descriptor
 from microdose.errors import NotFound, Removed, Unavailable
 from microdose.manifest import MAX_MANIFEST_BYTES, Event
+from microdose.patience import TIMEOUTS, Timeouts
 from microdose.problem import ProblemError, make_problem
-from microdose_client.patience import TIMEOUTS, Timeouts
 from microdose_client.source import Heard
 from microdose_client.threads import in_thread
 

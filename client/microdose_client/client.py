@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Self
 
 from microdose.manifest import Manifest
+from microdose.patience import RETRY, TIMEOUTS, Retry, Timeouts
 from microdose.resources import BaseInfo, DoseChoice, Job, Priority, Sequence
 from microdose_client.aio import AsyncClient
 from microdose_client.bus import Redis
 from microdose_client.cache import CACHE_BYTES
 from microdose_client.http import Transport
 from microdose_client.live import Live, blocking
-from microdose_client.patience import RETRY, TIMEOUTS, Retry, Timeouts
 from microdose_client.play import DecodedPicture
 from microdose_client.progress import Report, silent
 from microdose_client.results import Info, Pulled

@@ -12,8 +12,8 @@ from contextlib import aclosing
 
 from microdose.errors import Unavailable
 from microdose.manifest import Manifest, SegmentEntry
+from microdose.patience import Retry
 from microdose.problem import ProblemError
-from microdose_client.patience import Retry
 from microdose_client.place import Action, Missed, Place
 from microdose_client.reader import Reader
 

@@ -18,8 +18,8 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from microdose.errors import CorruptStream, MicrodoseError, NotFound, Removed, Unavailable
+from microdose.patience import RETRY, TIMEOUTS, Retry, Timeouts, retry_after
 from microdose.problem import Problem, ProblemError, make_problem
-from microdose_client.patience import RETRY, TIMEOUTS, Retry, Timeouts, retry_after
 from microdose_client.threads import in_thread
 
 Transport = httpx.BaseTransport | httpx.AsyncBaseTransport

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from microdose.errors import CorruptStream, NotFound, Unavailable
+from microdose.patience import RETRY, TIMEOUTS, Retry, Timeouts
 from microdose_client.http import Answer, Http, Refused
-from microdose_client.patience import RETRY, TIMEOUTS, Retry, Timeouts
 from microdose_client.threads import in_thread
 
 HEAD_BYTES = 2**16

@@ -11,8 +11,8 @@ import redis.asyncio
 from microdose import keys
 from microdose.errors import NotFound, Removed
 from microdose.ids import new_id
+from microdose.patience import Timeouts
 from microdose_client.bus import Bus
-from microdose_client.patience import Timeouts
 from microdose_client.source import Heard
 from tests.valkey import bus, redis_url
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from microdose.errors import CorruptStream, MicrodoseError, NotFound, Removed, Unavailable
+from microdose.patience import Retry, Timeouts
 from microdose.problem import ProblemError
 from microdose.resources import Job
 from microdose_client.http import Http, parse
-from microdose_client.patience import Retry, Timeouts
 from microdose_client.threads import Loop
 from tests.loopback import Loopback, Reply, Request, json_reply, problem_reply
 

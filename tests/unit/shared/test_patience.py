@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microdose_client.patience import Retry, retry_after
+from microdose.patience import Retry, retry_after
 
 
 def pause(retry: Retry, attempt: int, asked: float | None = None) -> float:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microdose.errors import CorruptStream
-from microdose_client.sse import MAX_MESSAGE_BYTES, Message, Parser
+from microdose.sse import MAX_MESSAGE_BYTES, Message, Parser
 
 STREAM = (
     b": microdose\nretry: 2000\n\n"
