@@ -1,18 +1,17 @@
 """The client for asyncio: pushes pictures to a server, pulls them back over HTTP or straight from Redis."""
 
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 from microdose.cache_dir import cache_dir as default_cache_dir
 from microdose.errors import Unavailable
 from microdose.manifest import Manifest
 from microdose.patience import RETRY, TIMEOUTS, Retry, Timeouts
-from microdose.resources import BaseInfo, DoseChoice, Job, Page, Priority, Sequence
+from microdose.resources import BaseInfo, DoseChoice, Job, Priority, Sequence
 from microdose_client import offline, push
 from microdose_client.api import Api
 from microdose_client.bus import Bus, Redis
@@ -21,19 +20,18 @@ from microdose_client.crew import Crew
 from microdose_client.follow import follow, has_left
 from microdose_client.http import Http, Transport
 from microdose_client.live import AsyncLive, publish_live
+from microdose_client.pages import every
 from microdose_client.place import Action, Place
 from microdose_client.play import DecodedPicture, Gone, Player, never, snapshot
-from microdose_client.progress import Report, Step, silent
+from microdose_client.progress import Report, silent
 from microdose_client.pull import pull
 from microdose_client.reader import Reader
 from microdose_client.results import Info, Pulled, info_of
 from microdose_client.source import Source
 from microdose_client.threads import with_run
+from microdose_client.waiting import wait_for
 
 DEFAULT_SERVER = "http://127.0.0.1:8710"
-PAGE = 100
-POLL_S = 2.0
-T = TypeVar("T", Job, Sequence)
 
 
 class AsyncClient:
@@ -161,17 +159,7 @@ class AsyncClient:
 
         Raises Unavailable if it has not ended after `timeout` seconds (None: wait for ever).
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            left = POLL_S if deadline is None else min(POLL_S, deadline - time.monotonic())
-            state = await self._server().job(job, wait=max(left, 0.0))
-            progress(_step_of(state))
-            if state.state.final:
-                return state
-            if left <= 0:
-                raise Unavailable(
-                    f"job {job} is still {state.state} after {timeout:g} s; wait again, or cancel it"
-                )
+        return await wait_for(self._server(), job, timeout, progress)
 
     async def job(self, job: str) -> Job:
         """A job as it stands."""
@@ -179,7 +167,7 @@ class AsyncClient:
 
     def jobs(self) -> AsyncGenerator[Job]:
         """All jobs, newest first, fetched page by page."""
-        return _all(self._server().jobs)
+        return every(self._server().jobs)
 
     async def cancel(self, job: str) -> Job:
         """Ask for a job to be stopped; the answer may still be running."""
@@ -191,7 +179,7 @@ class AsyncClient:
 
     def sequences(self) -> AsyncGenerator[Sequence]:
         """All sequences, newest first, fetched page by page."""
-        return _all(self._server().sequences)
+        return every(self._server().sequences)
 
     async def delete(self, sequence: str) -> None:
         """Remove a sequence from the server."""
@@ -285,25 +273,3 @@ class AsyncClient:
         if self._api is None:
             raise Unavailable("this needs a server, and only a Redis was given; give a server URL too")
         return self._api
-
-
-async def _all(page: Callable[[int, str | None], Awaitable[Page[T]]]) -> AsyncGenerator[T]:
-    cursor: str | None = None
-    while True:
-        part = await page(PAGE, cursor)
-        for item in part.items:
-            yield item
-        cursor = part.next
-        if cursor is None:
-            return
-
-
-def _step_of(job: Job) -> Step:
-    remarks = []
-    if job.loss is not None:
-        remarks.append(f"loss {job.loss:.4g}")
-    if job.psnr is not None:
-        remarks.append(f"{job.psnr:.2f} dB")
-    if job.eta_s is not None:
-        remarks.append(f"{job.eta_s:.0f} s left")
-    return Step(job.phase or job.state, job.step, job.steps, ", ".join(remarks))
