@@ -140,6 +140,8 @@ class AsyncClient:
         name: str | None = None,
         dose: str = DoseChoice.AUTO,
         lmbda: float | None = None,
+        dose_bytes: int | None = None,
+        dose_seconds: float | None = None,
         profile: str = "standard",
         resume: str | None = None,
     ) -> AbstractAsyncContextManager[AsyncLive]:
@@ -149,10 +151,12 @@ class AsyncClient:
                 await live.put(pixels)  # uint8[height, width, 3], or a file
 
         `resume` is the id of a live sequence to go on with; viewers are told that pictures may be missing.
-        The rest is as for `push`. Raises BadUpload as that does.
+        `dose_bytes` and `dose_seconds` cap each of its doses. The rest is as for `push`. Raises BadUpload as
+        that does.
         """
-        wishes = {"name": name, "profile": profile, "dose": dose, "lmbda": lmbda, "live": True}
-        return publish_live(self._server(), push.wish_of(wishes), resume)
+        wishes = {"dose": dose, "lmbda": lmbda, "dose_bytes": dose_bytes, "dose_seconds": dose_seconds}
+        wish = push.wish_of({"name": name, "profile": profile, "live": True, **wishes})
+        return publish_live(self._server(), self._retry, wish, resume)
 
     async def wait(self, job: str, *, timeout: float | None = None, progress: Report = silent) -> Job:
         """The job once it has ended, however it ended: look at `state` and `error`.

@@ -27,6 +27,13 @@ EXAMPLE = """example:
   microdose pull 01jd3q8v6m4x2z7k9w5t0r1yhc -o decoded/
   microdose watch 01jd3q8v6m4x2z7k9w5t0r1yhc
 """
+LIVE = """  microdose push --live camera/
+  ffmpeg -i rtsp://camera -vf scale=out_color_matrix=bt601 -f yuv4mpegpipe - | microdose push --live -
+
+With --live, PATH is one folder, which is watched for new pictures in the order of their names; one clip,
+which ffmpeg decodes; or -, y4m on stdin, of 8 bits and taken as BT.601. Viewers see each picture seconds
+later. The end of the input, or Ctrl-C, ends the sequence. After a crash, --resume goes on with it.
+"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -82,9 +89,11 @@ def _add_push(verbs: "Verbs") -> None:
     verb = _verb(
         verbs, "push", commands.run_push, "send pictures and publish them", "push a.png b.png --wait"
     )
+    verb.epilog = f"{verb.epilog}\n{LIVE}"
     verb.add_argument(
         "paths", nargs="+", type=Path, metavar="PATH", help="pictures, folders, a clip or a zip"
     )
+    verb.add_argument("--live", action="store_true", help="publish pictures as they come: see below")
     verb.add_argument("--name", help="a name to show for the sequence")
     verb.add_argument("--dose", type=DoseChoice, choices=list(DoseChoice), default=DoseChoice.AUTO)
     verb.add_argument(

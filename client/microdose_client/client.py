@@ -102,10 +102,20 @@ class Client:
         name: str | None = None,
         dose: str = DoseChoice.AUTO,
         lmbda: float | None = None,
+        dose_bytes: int | None = None,
+        dose_seconds: float | None = None,
         profile: str = "standard",
         resume: str | None = None,
     ) -> AbstractContextManager[Live]:
-        opened = self._client.live(name=name, dose=dose, lmbda=lmbda, profile=profile, resume=resume)
+        opened = self._client.live(
+            name=name,
+            dose=dose,
+            lmbda=lmbda,
+            dose_bytes=dose_bytes,
+            dose_seconds=dose_seconds,
+            profile=profile,
+            resume=resume,
+        )
         return blocking(self._loop, opened)
 
     def wait(self, job: str, *, timeout: float | None = None, progress: Report = silent) -> Job:

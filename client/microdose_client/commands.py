@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from microdose.errors import Unavailable
+from microdose.errors import BadUpload, Unavailable
 from microdose.manifest import ByteCounts
 from microdose.problem import ProblemError, make_problem
 from microdose.resources import Job, JobState
 from microdose_client.client import Client
+from microdose_client.footage import Sent, pictures_from, publish
 from microdose_client.frames import Frames, until_closed
 from microdose_client.offline import decode_file, file_info
 from microdose_client.progress import Report, Step, seldom
@@ -42,6 +43,8 @@ def _client(args: Namespace) -> Client:
 
 def run_push(args: Namespace, report: Report) -> Outcome:
     """Send pictures; with --wait, stay until they are published, and fail if they are not."""
+    if args.live:
+        return _push_live(args, report)
     with _client(args) as client:
         job = client.push(
             args.paths,
@@ -64,6 +67,34 @@ def run_push(args: Namespace, report: Report) -> Outcome:
     done = sequence.results
     sums = _bytes(done.bytes, done.bpp_total)
     return Outcome(sequence, f"sequence {job.sequence} is published: {done.pictures} pictures, {sums}")
+
+
+def _push_live(args: Namespace, report: Report) -> Outcome:
+    """Publish pictures as they come, until there are no more or Ctrl-C."""
+    if len(args.paths) > 1:
+        raise BadUpload(f"--live takes one PATH, not {len(args.paths)}: a folder, a clip, or -")
+    with _client(args) as client:
+        with client.live(
+            name=args.name,
+            dose=args.dose,
+            lmbda=args.lmbda,
+            dose_bytes=args.dose_bytes,
+            dose_seconds=args.dose_seconds,
+            profile=args.profile,
+            resume=args.resume,
+        ) as live:
+            first = live.next
+            report(Step("publishing", 0, 0, live.sequence))
+            refused = publish(live, pictures_from(args.paths[0], sys.stdin.buffer, live.last), report)
+        sequence = client.sequence(live.sequence)
+        if args.wait and sequence.job:
+            _ended(client, client.job(sequence.job), report)
+            sequence = client.sequence(live.sequence)
+    sent = Sent(sequence, sequence.next - first, refused)
+    text = f"sequence {sequence.id} has ended: {sent.pictures} pictures sent, {refused} refused"
+    if done := sequence.results if args.wait else None:
+        text += f"; {done.pictures} are published: {_bytes(done.bytes, done.bpp_total)}"
+    return Outcome(sent, text)
 
 
 def run_pull(args: Namespace, report: Report) -> Outcome:

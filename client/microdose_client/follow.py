@@ -5,8 +5,6 @@ manifest ─► events ─► …   cut off: rest, come back with the last event
     └──────────────────────┘
 """
 
-import logging
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -14,32 +12,9 @@ from microdose.errors import Unavailable
 from microdose.manifest import Manifest, SegmentEntry
 from microdose.patience import Retry
 from microdose.problem import ProblemError
+from microdose_client.outage import Trouble, may_pass
 from microdose_client.place import Action, Missed, Place
 from microdose_client.reader import Reader
-
-log = logging.getLogger(__name__)
-
-
-class _Trouble:
-    """One kind of trouble: how often in a row, since when, and when it is enough."""
-
-    def __init__(self, retry: Retry) -> None:
-        self._retry, self.tries, self._since = retry, 0, 0.0
-
-    def over(self) -> None:
-        """All is well."""
-        self.tries = 0
-
-    async def rest(self, reason: Exception | str) -> None:
-        """Pause before the next try. Raises Unavailable once this has lasted for `Retry.outage_s`."""
-        now = time.monotonic()
-        if self.tries == 0:
-            self._since = now
-        self.tries += 1
-        if now - self._since > self._retry.outage_s:
-            raise Unavailable(f"nothing new for {now - self._since:.0f} s: {reason}")
-        log.info("%s; try %d", reason, self.tries)
-        await self._retry.pause(self.tries)
 
 
 async def follow(reader: Reader, manifest: Manifest, place: Place, retry: Retry) -> AsyncGenerator[Action]:
@@ -50,7 +25,7 @@ async def follow(reader: Reader, manifest: Manifest, place: Place, retry: Retry)
     """
     for action in place.snapshot(manifest):
         yield action
-    outage, gap = _Trouble(retry), _Trouble(retry)
+    outage, gap = Trouble(retry), Trouble(retry)
     while not place.ended():
         try:
             if gap.tries:
@@ -72,7 +47,7 @@ async def follow(reader: Reader, manifest: Manifest, place: Place, retry: Retry)
         except Missed:
             await gap.rest("the log has a gap")
         except (Unavailable, ProblemError) as error:
-            if isinstance(error, ProblemError) and not _may_pass(error):
+            if not may_pass(error):
                 raise
             await outage.rest(error)
 
@@ -81,7 +56,3 @@ async def has_left(reader: Reader, sequence: str, segment: SegmentEntry) -> bool
     """Whether a picture has left the window of pictures that a live sequence keeps."""
     manifest = await reader.manifest(sequence)
     return all(entry.n != segment.n for entry in manifest.segments)
-
-
-def _may_pass(error: ProblemError) -> bool:
-    return error.problem.status >= 500 or error.problem.status == 429

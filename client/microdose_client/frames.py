@@ -1,6 +1,6 @@
 """Decoded pictures as a stream of video frames, for ffplay, ffmpeg and whatever else reads a pipe.
 
-y4m   YUV4MPEG2, 4:4:4, BT.601 limited range: what a reader assumes who is told nothing
+y4m   YUV4MPEG2, 4:4:4, BT.601 limited range; `y4m` reads it back
 raw   rgb24, one picture after the other
 """
 
@@ -10,12 +10,8 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import BinaryIO, TextIO
 
-import numpy as np
-from numpy.typing import NDArray
-
 from microdose.errors import BadPicture
-
-Pixels = NDArray[np.uint8]
+from microdose_client.ycbcr import Pixels, to_yuv
 
 
 class Form(StrEnum):
@@ -23,23 +19,6 @@ class Form(StrEnum):
 
     Y4M = "y4m"
     RAW = "raw"
-
-
-_RGB_TO_YUV = np.array(
-    [
-        [0.299 * 219, 0.587 * 219, 0.114 * 219],
-        [-0.299 / 1.772 * 224, -0.587 / 1.772 * 224, 0.886 / 1.772 * 224],
-        [0.701 / 1.402 * 224, -0.587 / 1.402 * 224, -0.114 / 1.402 * 224],
-    ],
-    np.float32,
-) / np.float32(255)
-_OFFSET = np.array([16, 128, 128], np.float32)
-
-
-def to_yuv(pixels: Pixels) -> Pixels:
-    """sRGB uint8[H,W,3] to Y'CbCr (BT.601, limited range) uint8[3,H,W]."""
-    yuv = pixels.astype(np.float32) @ _RGB_TO_YUV.T + _OFFSET
-    return np.ascontiguousarray(np.rint(yuv).astype(np.uint8).transpose(2, 0, 1))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ The sequence ends with the block. Where an error ends the block the sequence sta
 import io
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from microdose.errors import BadUpload, MicrodoseError
-from microdose.resources import SequenceComplete, SequenceCreate
+from microdose.patience import Retry
+from microdose.resources import Job, SequenceComplete, SequenceCreate
 from microdose_client.api import Api
+from microdose_client.outage import outlast
 from microdose_client.push import MAX_NAME
 from microdose_client.threads import Loop, in_thread
 
@@ -29,22 +32,31 @@ Shown: TypeAlias = "str | Path | bytes | NDArray[np.uint8]"
 
 
 class AsyncLive:
-    """A live sequence that is being published; `next` is the number of its next picture."""
+    """A live sequence that is being published.
 
-    def __init__(self, api: Api, sequence: str, first: int) -> None:
-        self.sequence, self.next = sequence, first
-        self._api = api
+    `next` is the number of its next picture, `last` the name of the newest one, where it had any.
+    """
+
+    def __init__(self, api: Api, retry: Retry, sequence: str, first: int, last: str | None = None) -> None:
+        self.sequence, self.next, self.last = sequence, first, last
+        self._api, self._retry = api, retry
 
     async def put(self, picture: Shown, name: str | None = None) -> int:
         """Send the next picture; returns its number once the server has it.
 
-        Waits while the server has as many as it may hold. Raises BadUpload for what is no picture, and as
-        every call does; a picture that was refused has used no number.
+        Waits while the server has as many as it may hold, and while it is away, for `Retry.outage_s` at most.
+        Raises BadUpload for what is no picture, and as every call does; a picture that was refused has used
+        no number.
         """
         data, name = await in_thread(_bytes_of, picture, name)
-        await self._api.put_frame(self.sequence, self.next, data, name)
-        self.next += 1
+        put = partial(self._api.put_frame, self.sequence, self.next, data, name)
+        await outlast(self._retry, put)  # the same bytes at the same number: nothing is there twice
+        self.next, self.last = self.next + 1, name
         return self.next - 1
+
+    async def end(self) -> Job:
+        """Say that no more will come; returns the job that publishes the sequence."""
+        return await outlast(self._retry, partial(self._api.complete, self.sequence, SequenceComplete()))
 
     def skip(self) -> None:
         """Leave a number out: viewers are told that the next picture does not go on from the last."""
@@ -62,6 +74,16 @@ class Live:
         """The sequence's id, for viewers."""
         return self._live.sequence
 
+    @property
+    def next(self) -> int:
+        """As of `AsyncLive`."""
+        return self._live.next
+
+    @property
+    def last(self) -> str | None:
+        """As of `AsyncLive`."""
+        return self._live.last
+
     def put(self, picture: Shown, name: str | None = None) -> int:
         """As `AsyncLive.put`."""
         return self._loop.run(self._live.put, picture, name)
@@ -72,23 +94,26 @@ class Live:
 
 
 @asynccontextmanager
-async def publish_live(api: Api, wish: SequenceCreate, resume: str | None) -> AsyncIterator[AsyncLive]:
+async def publish_live(
+    api: Api, retry: Retry, wish: SequenceCreate, resume: str | None
+) -> AsyncIterator[AsyncLive]:
     """Open a live sequence, or go on with `resume`, and complete it at the end."""
     if resume is None:
-        live = AsyncLive(api, (await api.create(wish)).id, 0)
+        live = AsyncLive(api, retry, (await api.create(wish)).id, 0)
     else:
         found = await api.sequence(resume)
         if not found.live:
             raise BadUpload(f"sequence {resume} is not a live one: push its pictures, with resume")
-        live = AsyncLive(api, found.id, found.next)
+        names = {frame.n: frame.name for frame in await api.frames(resume)}
+        live = AsyncLive(api, retry, found.id, found.next, names.get(found.next - 1))
         if found.next:
             live.skip()
     try:
         yield live
     except MicrodoseError as error:
-        error.add_note(f"the sequence waits for more: go on with resume={live.sequence!r}")
+        error.add_note(f"the sequence waits for more: go on with --resume {live.sequence}")
         raise
-    await api.complete(live.sequence, SequenceComplete())
+    await live.end()
 
 
 @contextmanager

@@ -53,6 +53,11 @@ def is_archive(path: Path) -> bool:
     return path.suffix.lower() in ARCHIVES
 
 
+def is_picture(path: Path) -> bool:
+    """Whether a file in a folder is a picture to send, going by its name."""
+    return path.suffix.lower() in PICTURES and path.name[0] != "."
+
+
 def _files_at(path: Path) -> list[Path]:
     try:
         if path.is_dir():
@@ -65,8 +70,7 @@ def _files_at(path: Path) -> list[Path]:
 
 
 def _pictures_of(folder: Path) -> list[Path]:
-    names = list(folder.iterdir())
-    found = [path for path in names if path.suffix.lower() in PICTURES and path.name[0] != "."]
+    found = list(filter(is_picture, folder.iterdir()))
     if not found:
         raise BadUpload(f"{folder} has no pictures directly in it (looked for {' '.join(sorted(PICTURES))})")
     return sorted(found, key=lambda path: natural_key(path.name))

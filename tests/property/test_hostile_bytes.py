@@ -1,5 +1,6 @@
 """Whatever bytes arrive, the only exceptions are ours: no crash, no hang, no unbounded memory."""
 
+import io
 import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +21,7 @@ from microdose.mds import Mds, write_mds
 from microdose.segment import parse_segment
 from microdose.tables import gaussian_tables
 from microdose.wire import Unit, read_blob, write_blob
+from microdose_client.y4m import read_frames
 from tests.golden_files import golden
 from tests.tiny_base import tiny_base, tiny_dose, tiny_segment, tiny_sequence
 
@@ -51,9 +53,15 @@ def decode_vectors(data: bytes) -> None:
     assert [len(vector) for vector in values] == [80] * 3
 
 
+def watch_y4m(data: bytes) -> None:
+    for _ in read_frames(io.BytesIO(data)):
+        pass
+
+
 Reader = Callable[[bytes], object]
 READERS: dict[str, tuple[Reader, bytes]] = {
     "blob": (read_blob, tiny_segment(BASE)),
+    "y4m": (watch_y4m, b"YUV4MPEG2 W4 H2 F25:1 C420jpeg XCOLORRANGE=FULL\nFRAME\n" + bytes(range(12))),
     "segment": (parse_segment, tiny_segment(BASE)),
     "picture": (DECODER.decode, tiny_segment(BASE)),
     "dose": (use_dose, tiny_dose(BASE)),

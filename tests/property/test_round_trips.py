@@ -1,5 +1,6 @@
 """What is written can be read, for every value a format can hold."""
 
+import io
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from microdose.segment import PictureHeader, Segment, latent_side, pack_segment,
 from microdose.tables import TOTAL, TableSet, tables_from_pmf
 from microdose.varint import read_varint, read_varints, unzigzag, write_varint, write_varints, zigzag
 from microdose.wire import Unit, UnitType, read_blob, write_blob
+from microdose_client.frames import Form, Frames
+from microdose_client.y4m import read_frames
 from tests.tiny_base import describe, tiny_base
 
 BASE = tiny_base()
@@ -148,3 +151,15 @@ def test_events(name: str, notes: list[str], blob: bytes) -> None:
     read = Event.model_validate_json(data)
     assert len(data) <= 1024
     assert read == event or read.segment == entry.model_copy(update={"name": None, "notes": ()})
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))), st.integers(1, 3))
+def test_pixels_in_y4m(pixels: NDArray[np.uint8], count: int) -> None:
+    stream = io.BytesIO()
+    frames = Frames(stream, Form.Y4M)
+    for _ in range(count):
+        frames.write(pixels)
+    stream.seek(0)
+    found = list(read_frames(stream))
+    assert len(found) == count
+    assert all(np.abs(one.astype(int) - pixels).max() <= 2 for one in found)
