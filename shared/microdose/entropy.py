@@ -67,15 +67,12 @@ def decode(payload: bytes, index: Index, tables: TableSet) -> NDArray[np.int32]:
         raise CorruptStream(f"{n_escapes} escapes for {len(index)} symbols")
     far, at = read_varints(payload, at, n_escapes)
     prepared = _prepare(tables)
-    slots = _decode_slots(payload[at:], counts, prepared)
-    # The tables come in order: to repeat what is known of each is cheaper than to look it up per symbol.
-    escaped = np.flatnonzero(slots == np.repeat(prepared.escapes, counts))
+    values, escaped = _decode_groups(payload[at:], counts, prepared)
     if len(escaped) != n_escapes:
         raise CorruptStream(f"{len(escaped)} symbols escape their table, {n_escapes} values are given")
-    slots += np.repeat(prepared.offsets, counts)
-    slots[escaped] = unzigzag(far)
-    symbols = np.empty_like(slots)
-    symbols[order] = slots
+    values[escaped] = unzigzag(far)
+    symbols = np.empty_like(values)
+    symbols[order] = values
     return symbols
 
 
@@ -95,19 +92,24 @@ def _groups(index: Index, tables: TableSet) -> tuple[NDArray[np.intp], NDArray[n
     return np.argsort(index, kind="stable"), counts
 
 
-def _decode_slots(words: bytes, counts: NDArray[np.intp], prepared: _Prepared) -> NDArray[np.int32]:
-    """The slot number of every symbol, in coding order."""
+def _decode_groups(
+    words: bytes, counts: NDArray[np.intp], prepared: _Prepared
+) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    """(the value of every symbol in coding order, which of them are not values but escapes)."""
     if len(words) % 4:
         raise CorruptStream(f"range coder data of {len(words)} bytes is not a whole number of words")
-    slots = np.empty(int(counts.sum()), np.int32)
+    values = np.empty(int(counts.sum()), np.int32)
+    escaped = np.empty(len(values), np.bool_)
     coder = constriction.stream.queue.RangeDecoder(np.frombuffer(words, "<u4").astype(np.uint32))
     end = 0
     try:
         for k in np.flatnonzero(counts):
             start, end = end, end + int(counts[k])
-            slots[start:end] = coder.decode(prepared.models[k], end - start)
+            slots = coder.decode(prepared.models[k], end - start)
+            np.equal(slots, prepared.escapes[k], out=escaped[start:end])
+            np.add(slots, prepared.offsets[k], out=values[start:end])
     except AssertionError:  # how constriction reports words that no encoder can have written
         raise CorruptStream(f"range coder data of {len(words)} bytes is not valid for its tables") from None
     if not coder.maybe_exhausted():
         raise CorruptStream("range coder data goes on after the last symbol")
-    return slots
+    return values, np.flatnonzero(escaped)

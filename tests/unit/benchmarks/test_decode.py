@@ -39,7 +39,7 @@ def test_ratios_are_of_one_engine_at_the_most_threads(weights: Path) -> None:
     field = line_up(load_bases(weights), load_teacher(folder=weights).g_s, hific=False)
     rows = [row(TEACHER, 95), row("standard", 5), row(TEACHER, 60, "torch"), row("standard", 6, "torch")]
     rows = [row("standard", 50, threads=1), row(TEACHER, 50, threads=1), *rows]
-    found = figures(rows, field, symbols=8000)
+    found = figures(rows, field, decoded=8000)
     assert found["time_ratio_teacher_1080p"] == 100 / 10
     assert found["synthesis_ratio_teacher_1080p"] == 95 / 5
     assert found["synthesis_ratio_teacher_1080p_torch"] == 60 / 6
@@ -69,7 +69,7 @@ def test_the_papers_student_of_hific_is_held_to_the_papers_claims(weights: Path)
     alone = [Row(HIFIC, ONNXRUNTIME, 2, "768x512", Stages(None, None, 100.0), 2)]
     alone.append(Row(HIFIC_PAPER, ONNXRUNTIME, 2, "768x512", Stages(None, None, 25.0), 2))
     rows = [Row("standard", ONNXRUNTIME, 2, "768x512", Stages(1.0, 1.0, 2.0), 2), *alone]
-    found = figures(rows, field, symbols=1000)
+    found = figures(rows, field, decoded=1000)
     assert found["time_ratio_hific_768x512"] == 25.0
     assert found["paper"]["time_ratio"] == {"claimed": 2.0, "measured": 4.0}
     assert found["paper"]["params_ratio"]["measured"] == pytest.approx(20.1, abs=0.1)
