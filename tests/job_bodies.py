@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 from microdose.digest import digest_of
 from microdose.dose import DoseKind
@@ -16,12 +17,16 @@ from microdose_server.distil.specialise import Dosed
 from microdose_server.jobs.attempt import Assignment, make_attempt
 from microdose_server.jobs.horse import Errand
 from microdose_server.jobs.live import stream
+from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.publication import Coded, Publication, make_publication, make_results
+from microdose_server.jobs.records import Jobs
 from microdose_server.store.bus import publish
 from microdose_server.store.redis import LOST
 from microdose_server.store.sequences import Sequences
 from tests.tiny_base import tiny_base, tiny_dose, tiny_segment
 from tests.tiny_encoder import TinyEncoder
+
+STOPS_AT = 12
 
 
 def publishing(errand: Errand) -> None:
@@ -86,9 +91,37 @@ def tiny(errand: Errand) -> None:
     make_attempt(errand, body)
 
 
+def distilling(errand: Errand) -> None:
+    """The real work, whose first attempt does not get beyond step `STOPS_AT` of distillation; all steps are
+    noted in the list `steps:<job>`.
+    """
+    from microdose_server.jobs.work import encoder_for, process
+
+    def body(given: Assignment) -> None:
+        note_process(given)
+        process(replace(given, report=_Noting(given)), encoder_for(given))
+
+    make_attempt(errand, body)
+
+
 def streaming(errand: Errand) -> None:
     """A live sequence, but for the teacher and the distillation: the first round finds a dose."""
     make_attempt(errand, _stream)
+
+
+class _Noting(Reporter):
+    def __init__(self, given: Assignment) -> None:
+        super().__init__(Jobs(given.client), given.report.job, given.attempt.token)
+        self._given = given
+
+    def step(
+        self, step: int, loss: float | None = None, psnr: float | None = None, *, steps: int | None = None
+    ) -> None:
+        if self.job.phase == "distil":
+            self._given.client.rpush(f"steps:{self.job.id}", step)
+            if self.job.attempt == 1 and step == STOPS_AT:
+                time.sleep(10**6)
+        super().step(step, loss, psnr, steps=steps)
 
 
 def note_process(given: Assignment) -> None:

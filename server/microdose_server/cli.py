@@ -184,7 +184,8 @@ def _gc(options: argparse.Namespace) -> int:
     if done is None:
         raise Unavailable("another process is collecting just now")
     sentence = (
-        f"removed {done.blobs} blobs, {done.originals} originals ({done.freed} bytes), {done.jobs} jobs"
+        f"removed {done.blobs} blobs, {done.originals} originals, {done.checkpoints} checkpoints"
+        f" ({done.freed} bytes), {done.jobs} jobs, {done.folders} folders"
     )
     announcer(options.json)("collected", sentence, **asdict(done))
     return 0

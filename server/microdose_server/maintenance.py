@@ -1,6 +1,6 @@
 """Keeping a server from growing for ever: blobs that nothing names, records of jobs long ended.
 
-    data_dir/gc.json    which blobs were unnamed since when; locked while one process collects
+    data_dir/gc.json    which files were unnamed since when; locked while one process collects
 
 Every worker does it once an hour between two jobs, `microdose-server gc` at once.
 """
@@ -20,9 +20,16 @@ import redis
 from microdose.errors import NotFound
 from microdose_server.codec.folder import load_bases
 from microdose_server.jobs.retention import forget_jobs
+from microdose_server.jobs.scratch import clear_scratch
 from microdose_server.settings import Settings
-from microdose_server.store.blobs import originals, public_blobs
-from microdose_server.store.named import named_by_base, named_by_drafts, named_by_frames, named_by_manifests
+from microdose_server.store.blobs import checkpoints, originals, public_blobs
+from microdose_server.store.named import (
+    named_by_base,
+    named_by_checkpoints,
+    named_by_drafts,
+    named_by_frames,
+    named_by_manifests,
+)
 from microdose_server.store.sequences import Sequences
 from microdose_server.store.sweep import Swept, sweep
 
@@ -34,12 +41,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What one collection removed: public blobs, originals, their bytes, records of jobs."""
+    """What one collection removed: public blobs, originals, checkpoints, their bytes, records of jobs, and
+    folders that jobs left behind.
+    """
 
     blobs: int = 0
     originals: int = 0
+    checkpoints: int = 0
     freed: int = 0
     jobs: int = 0
+    folders: int = 0
 
 
 def collect(settings: Settings, client: redis.Redis, *, every_s: float = 0.0) -> Collected | None:
@@ -59,26 +70,32 @@ def collect(settings: Settings, client: redis.Redis, *, every_s: float = 0.0) ->
         if now - last.get("last", {}).get("", 0.0) < every_s:
             return None
         jobs = forget_jobs(client, datetime.now(UTC) - timedelta(seconds=settings.keep_jobs_s))
-        public, kept = _sweep(settings, client, last, now)
-        state = {"last": {"": now}, "blobs": public.unnamed, "originals": kept.unnamed}
+        swept = _sweep(settings, client, last, now)
+        state = {"last": {"": now}} | {kind: each.unnamed for kind, each in swept.items()}
         file.seek(0)
         file.truncate()
         json.dump(state, file)
-    done = Collected(public.removed, kept.removed, public.freed + kept.freed, jobs)
+    removed = {kind: each.removed for kind, each in swept.items()}
+    freed = sum(each.freed for each in swept.values())
+    done = Collected(**removed, freed=freed, jobs=jobs, folders=clear_scratch(settings.data_dir))
     log.info("collected: %s", done)
     return done
 
 
-def _sweep(settings: Settings, client: redis.Redis, last: Unnamed, now: float) -> tuple[Swept, Swept]:
+def _sweep(settings: Settings, client: redis.Redis, last: Unnamed, now: float) -> dict[str, Swept]:
+    """Every kind of file, by its name in `Collected`."""
     if not Sequences(client).page(limit=1).items:
-        return Swept(0, 0, {}), Swept(0, 0, {})
-    blobs, grace_s = public_blobs(settings.data_dir), settings.gc_grace_s
-    public = named_by_manifests(client, blobs) | _offered()
-    for_jobs = named_by_frames(client) | named_by_drafts(client)
-    return (
-        sweep(blobs, public, last.get("blobs", {}), now=now, grace_s=grace_s),
-        sweep(originals(settings.data_dir), for_jobs, last.get("originals", {}), now=now, grace_s=grace_s),
-    )
+        return {}
+    blobs = public_blobs(settings.data_dir)
+    stores = {
+        "blobs": (blobs, named_by_manifests(client, blobs) | _offered()),
+        "originals": (originals(settings.data_dir), named_by_frames(client) | named_by_drafts(client)),
+        "checkpoints": (checkpoints(settings.data_dir), named_by_checkpoints(client)),
+    }
+    return {
+        kind: sweep(store, named, last.get(kind, {}), now=now, grace_s=settings.gc_grace_s)
+        for kind, (store, named) in stores.items()
+    }
 
 
 def _offered() -> set[str]:

@@ -55,6 +55,11 @@ def drafts(sequence: str) -> str:
     return f"md:{{s:{sequence}}}:drafts"
 
 
+def checkpoints(sequence: str) -> str:
+    """Hash: phase of the work to the digest of its newest checkpoint, for another attempt."""
+    return f"md:{{s:{sequence}}}:checkpoints"
+
+
 def sequences() -> str:
     """Sorted set: all sequences by time of creation."""
     return "md:sequences"

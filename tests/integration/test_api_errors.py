@@ -260,6 +260,7 @@ def test_the_description_of_the_api_is_sound(served: Served) -> None:
         "/v1/jobs/{job}/cancel",
         "/v1/blobs/{digest}",
         "/v1/originals/{digest}",
+        "/v1/checkpoints/{digest}",
         "/v1/bases",
         "/v1/key",
     }

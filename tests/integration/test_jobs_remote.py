@@ -1,5 +1,6 @@
 """Workers on machines that share nothing with the API but Redis: each has a data folder of its own."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,14 +8,18 @@ import pytest
 from microdose.digest import digest_of, repr_digest
 from microdose.manifest import parse_manifest
 from microdose.resources import DoseChoice, JobState, SequenceCreate
+from microdose_server.distil.checkpoint import parse_checkpoint
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.store.apikeys import ApiKeys, Scope
+from microdose_server.store.blobs import checkpoints
 from microdose_server.store.bus import read_manifest
+from microdose_server.store.lock import poll
 from microdose_server.store.sequences import Sequences
+from tests.job_bodies import STOPS_AT
 from tests.photos import encode, photo
 from tests.programs import run
 from tests.served import Served, problem
-from tests.workers import StartWorker, finish, pids
+from tests.workers import PATIENCE_S, StartWorker, finish, has_ended, pids
 
 
 def files(folder: Path) -> set[Path]:
@@ -50,20 +55,67 @@ def test_jobs_are_done_on_machines_without_a_shared_disk(
     assert [files(folder) for folder in machines] == [set(), set()]
 
 
+def test_a_distillation_goes_on_elsewhere_from_its_checkpoint(
+    served: Served, redis_url: str, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    wish = SequenceCreate(dose=DoseChoice.GAINS, profile="live")
+    sequence = Sequences(served.bus).create(wish).id
+    served.put(sequence, 0)
+    job = JobQueue(served.bus, work="tests.job_bodies.distilling").enqueue(sequence)
+    environ = {
+        "MICRODOSE_BLOBS_URL": served.url,
+        "MICRODOSE_KEY": ApiKeys(served.bus).create([Scope.WORKER])[1],
+        "MICRODOSE_DISTIL_STEPS": str(STOPS_AT + 4),
+        "MICRODOSE_CHECKPOINT_S": "0",
+    }
+
+    def steps() -> list[int]:
+        return [int(step) for step in served.bus.lrange(f"steps:{job.id}", 0, -1)]
+
+    first = start_worker(redis_url, **environ, MICRODOSE_DATA_DIR=str(tmp_path / "one"))
+    assert poll(lambda: STOPS_AT in steps(), PATIENCE_S)
+    first.send_signal(signal.SIGKILL)
+    assert poll(lambda: all(has_ended(pid) for pid in pids(served.bus, job)), PATIENCE_S)
+    store = checkpoints(served.settings.data_dir)
+    (digest,) = store.digests()
+    kept = parse_checkpoint(store.get(digest))
+    assert kept is not None
+    assert 0 < kept.facts["clock"]["steps"] < STOPS_AT
+    start_worker(redis_url, **environ, MICRODOSE_DATA_DIR=str(tmp_path / "two"))
+    done = finish(served.bus, job)
+    assert (done.state, done.error, done.attempt) == (JobState.SUCCEEDED, None, 2)
+    again = steps()[STOPS_AT:]
+    assert again == list(range(kept.facts["clock"]["steps"] + 1, STOPS_AT + 5))
+    assert list(store.digests()) == []
+    assert files(tmp_path / "two") == set()
+
+
 @pytest.mark.parametrize("scope", [Scope.PUBLISH, Scope.VIEW])
 def test_only_workers_read_originals_and_write_blobs(served: Served, scope: Scope) -> None:
     digest = served.put(served.create(), 0).json()["digest"]
     headers = served.key(scope)
     problem(served.http.get(f"/v1/originals/{digest}", headers=headers), "forbidden")
-    for kind in ("blobs", "originals"):
+    for kind in ("blobs", "originals", "checkpoints"):
         path = f"/v1/{kind}/{digest_of(b'x')}"
         problem(served.http.put(path, content=b"x", headers=headers), "forbidden")
+    problem(served.http.delete(path, headers=headers), "forbidden")
+    problem(served.http.get(path, headers=headers), "forbidden")
     mine = served.key(Scope.WORKER)
     assert served.http.get(f"/v1/originals/{digest}", headers=mine).content == encode(photo(0))
     problem(served.http.get("/v1/sequences", headers=mine), "forbidden")
 
 
-@pytest.mark.parametrize("kind", ["blobs", "originals"])
+def test_checkpoints_alone_can_be_removed(served: Served) -> None:
+    digest = digest_of(b"x")
+    for kind, status in (("blobs", 405), ("originals", 405), ("checkpoints", 204)):
+        path = f"/v1/{kind}/{digest}"
+        served.http.put(path, content=b"x")
+        assert served.http.delete(path).status_code == status
+    problem(served.http.get(path), "not-found")
+    assert served.http.delete(path).status_code == 204
+
+
+@pytest.mark.parametrize("kind", ["blobs", "originals", "checkpoints"])
 def test_only_the_bytes_that_a_digest_names_are_kept(served: Served, kind: str) -> None:
     digest = digest_of(b"right")
     path = f"/v1/{kind}/{digest}"

@@ -16,7 +16,9 @@ from microdose_server.jobs import outcome
 from microdose_server.jobs.records import Jobs
 from microdose_server.jobs.retention import forget_jobs
 from microdose_server.maintenance import Collected, collect
-from microdose_server.store.blobs import BlobStore, originals, public_blobs
+from microdose_server.store.blobs import BlobStore, checkpoints, originals, public_blobs
+from microdose_server.store.bus import Attempt
+from microdose_server.store.drafts import Draft, write_checkpoint, write_draft
 from tests.photos import encode, photo
 from tests.programs import run
 from tests.served import Served
@@ -165,6 +167,40 @@ def test_gc_is_a_command(served: Served) -> None:
     assert done.returncode == 0, done.stderr
     assert '"blobs": 0' in done.stdout
     assert "removed 0 blobs" in run(*arguments).stdout
+
+
+def keep_work(served: Served, attempt: Attempt) -> set[str]:
+    """A draft and a checkpoint of a job; returns their files' digests."""
+    kept, name = originals(served.settings.data_dir), attempt.sequence.encode()
+    segment, picture = kept.put(b"segment" + name), kept.put(b"picture" + name)
+    write_draft(served.bus, attempt, 0, Draft(frame=segment, base=segment, segment=segment, picture=picture))
+    checkpoint = checkpoints(served.settings.data_dir).put(name)
+    write_checkpoint(served.bus, attempt, checkpoint)
+    return {segment, picture, checkpoint}
+
+
+def test_what_jobs_keep_goes_once_they_have_ended_or_are_gone(served: Served) -> None:
+    running, cancelled, removed, lost = (served.queued() for _ in range(4))
+    work = {job.id: keep_work(served, served.begin(job)[1]) for job in (running, cancelled, removed, lost)}
+    outcome.cancel(served.bus, cancelled.id)
+    served.http.delete(f"/v1/sequences/{removed.sequence}")
+    served.begin(lost)
+    done = collected(served)
+    assert (done.originals, done.checkpoints) == (4, 2)
+    stores = originals(served.settings.data_dir), checkpoints(served.settings.data_dir)
+    assert {digest for store in stores for digest in store.digests()} == work[running.id] | work[lost.id]
+    served.publish(running)
+    assert collected(served).checkpoints == 1
+
+
+def test_folders_of_dead_jobs_go(served: Served) -> None:
+    folder = served.settings.data_dir / "targets-left"
+    folder.mkdir()
+    (folder / "large").write_bytes(b"x")
+    assert collect(served.settings, served.bus) == Collected()
+    os.utime(folder, (0, 0))
+    assert collect(served.settings, served.bus) == Collected(folders=1)
+    assert not folder.exists()
 
 
 def test_stores_are_swept_apart(served: Served) -> None:

@@ -38,7 +38,7 @@ from microdose_server.jobs.records import Jobs
 from microdose_server.jobs.recovery import Recovery
 from microdose_server.settings import Settings
 from microdose_server.store.apikeys import ApiKeys
-from microdose_server.store.blobs import BlobStore, originals, public_blobs
+from microdose_server.store.blobs import BlobStore, checkpoints, originals, public_blobs
 from microdose_server.store.embedded import redis_url
 from microdose_server.store.redis import connect, ping
 from microdose_server.store.sequences import Sequences
@@ -103,6 +103,7 @@ def _lifespan(
                     keys=ApiKeys(client),
                     blobs=blob_store,
                     originals=originals(settings.data_dir),
+                    checkpoints=checkpoints(settings.data_dir),
                     bases=on_offer,
                     pump=pump,
                     sandbox=sandbox,

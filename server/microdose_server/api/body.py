@@ -30,7 +30,7 @@ def limit_of(path: str, limits: Limits) -> int:
     """The most bytes a body sent to `path` may have."""
     if path.endswith(":upload"):
         return limits.max_upload_bytes + FORM_OVERHEAD_BYTES
-    if path.startswith(("/v1/blobs/", "/v1/originals/")):
+    if path.startswith(("/v1/blobs/", "/v1/originals/", "/v1/checkpoints/")):
         return MAX_BLOB_BYTES
     return limits.max_picture_bytes if "/frames/" in path else limits.max_json_bytes
 

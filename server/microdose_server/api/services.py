@@ -34,6 +34,7 @@ class Services:
     keys: ApiKeys
     blobs: BlobStore
     originals: BlobStore
+    checkpoints: BlobStore
     bases: tuple[BaseInfo, ...]
     pump: Pump
     sandbox: Sandbox

@@ -36,8 +36,7 @@ Named = Annotated[str, Path(pattern=PATTERN)]
 )
 def read_original(here: Here, digest: Named) -> FileResponse:
     """The bytes of an original."""
-    here.originals.size(digest)
-    return FileResponse(here.originals.path(digest), media_type=BYTES)
+    return _file(here.originals, digest)
 
 
 @router.put(
@@ -62,6 +61,42 @@ async def put_original(here: Here, digest: Named, request: Request) -> None:
 async def put_blob(here: Here, digest: Named, request: Request) -> None:
     """Keep a blob that a job is about to publish."""
     await _keep(here, here.blobs, digest, request)
+
+
+@router.get(
+    "/checkpoints/{digest}",
+    dependencies=[WORK],
+    response_class=FileResponse,
+    responses={200: {"content": _BINARY}, **problems("not-found", "invalid-request")},
+)
+def read_checkpoint(here: Here, digest: Named) -> FileResponse:
+    """What a job had reached."""
+    return _file(here.checkpoints, digest)
+
+
+@router.put(
+    "/checkpoints/{digest}",
+    status_code=204,
+    dependencies=[WORK, accept(BYTES)],
+    responses=_REFUSED,
+    openapi_extra=_BODY,
+)
+async def put_checkpoint(here: Here, digest: Named, request: Request) -> None:
+    """Keep what a job has reached, so that it goes on elsewhere if it is cut off."""
+    await _keep(here, here.checkpoints, digest, request)
+
+
+@router.delete(
+    "/checkpoints/{digest}", status_code=204, dependencies=[WORK], responses=problems("invalid-request")
+)
+def delete_checkpoint(here: Here, digest: Named) -> None:
+    """Remove a checkpoint that another has replaced, or none."""
+    here.checkpoints.discard(digest)
+
+
+def _file(store: BlobStore, digest: str) -> FileResponse:
+    store.size(digest)
+    return FileResponse(store.path(digest), media_type=BYTES)
 
 
 async def _keep(here: Services, store: BlobStore, digest: str, request: Request) -> None:

@@ -1,17 +1,28 @@
-"""A run of distillation on disk: tensors and plain facts in one safetensors file, replaced as a whole."""
+"""A run of distillation as bytes: tensors, and plain facts as one more, in the format of safetensors."""
 
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
-FACTS = "microdose-distillation"
+FACTS = "facts"
+
+
+class Keeper(Protocol):
+    """Where a run is kept, so that it can go on, here or elsewhere."""
+
+    def load(self) -> bytes | None:
+        """What was saved last; None for nothing."""
+
+    def due(self) -> bool:
+        """Whether to save again."""
+
+    def save(self, data: bytes) -> None:
+        """Keep `data` in place of what was saved before."""
 
 
 class Checkpoint(NamedTuple):
@@ -21,26 +32,18 @@ class Checkpoint(NamedTuple):
     facts: dict[str, Any]
 
 
-def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Replace the file at ``path``, or leave the one before: never half of one."""
-    kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    data = save(kept, metadata={FACTS: json.dumps(facts)})
-    temporary = path.with_suffix(".writing")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def pack_checkpoint(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
+    """The inverse of `parse_checkpoint`. No tensor may be called `FACTS`."""
+    named = {**tensors, FACTS: as_tensor(json.dumps(facts).encode())}
+    return save({name: value.detach().cpu().contiguous() for name, value in named.items()})
 
 
-def read_checkpoint(path: Path) -> Checkpoint | None:
-    """What is there; None for no file, or one that is not whole: then a run begins anew."""
+def parse_checkpoint(data: bytes) -> Checkpoint | None:
+    """What was packed; None for what is no checkpoint: then a run begins anew."""
     try:
-        with safe_open(path, "pt") as file:
-            names: list[str] = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
-            facts = json.loads((file.metadata() or {})[FACTS])
-    except (FileNotFoundError, SafetensorError, KeyError, ValueError):
+        tensors = load(data)
+        facts = json.loads(as_bytes(tensors.pop(FACTS)))
+    except (SafetensorError, KeyError, ValueError):
         return None
     return Checkpoint(tensors, facts) if isinstance(facts, dict) else None
 

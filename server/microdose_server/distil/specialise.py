@@ -11,7 +11,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from microdose.dose import DoseKind, dosed_student
 from microdose.resources import DoseChoice
 from microdose_server.codec.discriminator import Discriminator
 from microdose_server.codec.student import student_from_onnx
-from microdose_server.distil.checkpoint import as_bytes, as_tensor, read_checkpoint, write_checkpoint
+from microdose_server.distil.checkpoint import Keeper, as_bytes, as_tensor, pack_checkpoint, parse_checkpoint
 from microdose_server.distil.objective import Objective
 from microdose_server.distil.overfit import CHECK_EVERY, Learner, Overfit, OverfitRecipe, Plateau
 from microdose_server.distil.patch import COARSEST, Patch
@@ -35,7 +34,8 @@ from microdose_server.training.lpips import LPIPS
 
 __all__ = ["Budget", "Dosed", "OverfitRecipe", "Progress", "Target", "specialise"]
 
-SAVE_EVERY = 50
+RUN = 1
+"""The version of what a checkpoint holds; one of another is not gone on with."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def specialise(
     device: str = "cpu",
     parents: Sequence[bytes] = (),
     most_bytes: int | None = None,
-    checkpoint: Path | None = None,
+    keeper: Keeper | None = None,
     recipe: OverfitRecipe | None = None,
     discriminator: Discriminator | None = None,
 ) -> Dosed:
@@ -77,7 +77,7 @@ def specialise(
         parents: the chain of doses to build on, the oldest first. The dose is then a difference to their
             weights, and no dose means that they go on serving.
         most_bytes: no dose of more bytes is sent, whatever the choice.
-        checkpoint: a file to keep the run in, and to go on from if it holds this same run; it stays behind.
+        keeper: keeps the run, which goes on from what is kept if that is this same run.
         recipe: learning rates and weights of the loss's terms. Its ``beta`` needs the ``discriminator``.
     """
     if choice is DoseChoice.NONE or not targets:
@@ -98,7 +98,7 @@ def specialise(
     terms = Terms(DEFAULT_LMBDA if lmbda is None else lmbda, pixels, most_bytes)
     parent = prefix(digest_of(parents[-1])) if parents else b""
     scales = Scales(Overfit(patch, objective), base, terms, epoch, parent)
-    climb = Climb(scales, Learner(recipe), choice, Clock(budget), report, checkpoint)
+    climb = Climb(scales, Learner(recipe), choice, Clock(budget), report, keeper)
     climb.resume()
     climb.run()
     return climb.outcome()
@@ -114,10 +114,10 @@ class Climb:
         choice: DoseChoice,
         clock: Clock,
         report: Callable[[Progress], None],
-        checkpoint: Path | None,
+        keeper: Keeper | None,
     ) -> None:
         self.scales, self.learner, self.choice, self.clock = scales, learner, choice, clock
-        self.report, self.checkpoint = report, checkpoint
+        self.report, self.keeper = report, keeper
         self.overfit = scales.run
         self.nothing = scales.nothing()
         self.phases = phases_of(rungs_for(choice, self.nothing.distortion, scales.terms))
@@ -130,16 +130,18 @@ class Climb:
 
     def run(self) -> None:
         """From where it stands to the end of the last phase."""
-        if self.phases:
+        if self.number < len(self.phases):
             self.overfit.objective.fit_features(self.overfit.sample(8))
         while self.number < len(self.phases):
             phase = self.phases[self.number]
             if not self.begun:
                 self._begin(phase)
+                self._keep()
             self._train()
             if phase.stage is Stage.FINAL:
                 self.candidates.append(self._final(phase))
             self.number, self.begun = self.number + 1, False
+            self._keep()
 
     def outcome(self) -> Dosed:
         """What to send: of all candidates if the choice is free, else of the rung that was asked for."""
@@ -173,8 +175,7 @@ class Climb:
             self.report(Progress.of(taken, taken / max(1, self.clock.budget.steps), loss, mse))
             if taken % CHECK_EVERY == 0 and self._stuck():
                 break
-            if taken % SAVE_EVERY == 0:
-                self._save()
+            self._keep()
 
     def _stuck(self) -> bool:
         apart = self.overfit.held_out[:: max(1, len(self.overfit.held_out) // 8)]
@@ -191,15 +192,16 @@ class Climb:
             found = self.scales.weigh(phase.rung, coarser)
         return found
 
-    # The run on disk
+    # The run as it is kept
 
     def resume(self) -> None:
-        """Go on from the checkpoint, if there is one and it is of this run."""
-        kept = None if self.checkpoint is None else read_checkpoint(self.checkpoint)
+        """Go on from what was kept, if it is of this run."""
+        data = None if self.keeper is None else self.keeper.load()
+        kept = None if data is None else parse_checkpoint(data)
         if kept is None or kept.facts.get("run") != self._identity():
             return
         tensors, facts = kept
-        self.number, self.begun, self.steps = facts["number"], True, facts["steps"]
+        self.number, self.begun, self.steps = facts["number"], facts["begun"], facts["steps"]
         self.nothing = Candidate(DoseKind.NONE, None, facts["nothing"], facts["nothing"])
         self.phases = phases_of([DoseKind(rung) for rung in facts["rungs"]])
         self.candidates = [
@@ -210,7 +212,7 @@ class Climb:
         self.clock.restore(facts["clock"])
         self.overfit.order, self.overfit.rng.bit_generator.state = facts["order"], facts["rng"]
         self.learner.steps, self.learner.born = facts["learner"], facts["born"]
-        self.overfit.patch.climb(self.phases[self.number].rung)
+        self.overfit.patch.climb(DoseKind(facts["rung"]))
         for name, u in self.overfit.patch.leaves().items():
             with torch.no_grad():
                 u.copy_(tensors[f"u.{name}"])
@@ -218,9 +220,11 @@ class Climb:
             mean, square = (tensors[f"{part}.{name}"].to(self.overfit.objective.device) for part in "mv")
             self.learner.moments[name] = (mean, square)
 
-    def _save(self) -> None:
-        if self.checkpoint is None:
-            return
+    def _keep(self) -> None:
+        if self.keeper is not None and self.keeper.due():
+            self.keeper.save(self._packed())
+
+    def _packed(self) -> bytes:
         tensors: dict[str, Tensor] = {
             f"u.{name}": value for name, value in self.overfit.patch.leaves().items()
         }
@@ -231,6 +235,8 @@ class Climb:
         facts: dict[str, Any] = {
             "run": self._identity(),
             "number": self.number,
+            "begun": self.begun,
+            "rung": self.phases[self.number if self.begun else self.number - 1].rung,
             "steps": self.steps,
             "nothing": self.nothing.distortion,
             "rungs": list(dict.fromkeys(phase.rung for phase in self.phases)),
@@ -242,11 +248,11 @@ class Climb:
             "learner": self.learner.steps,
             "born": self.learner.born,
         }
-        write_checkpoint(self.checkpoint, tensors, facts)
+        return pack_checkpoint(tensors, facts)
 
     def _identity(self) -> list[Any]:
         """What makes two runs the same one."""
         scales, budget = self.scales, self.clock.budget
         terms = [scales.terms.lmbda, scales.terms.pixels, scales.terms.most_bytes]
         named = [scales.base.digest, scales.parent.hex(), scales.epoch, self.choice.value]
-        return [*named, *terms, budget.steps, budget.seconds, len(self.overfit.tiles)]
+        return [RUN, *named, *terms, budget.steps, budget.seconds, len(self.overfit.tiles)]

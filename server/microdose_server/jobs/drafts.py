@@ -5,6 +5,7 @@
                        md:{s:<id>}:drafts: n -> their digests
 
 Another attempt, on another machine, takes up what is there. y_hat is not kept: the segment has it, exactly.
+Publishing forgets the record; garbage collection takes the files.
 """
 
 import io
@@ -14,7 +15,6 @@ import numpy as np
 import redis
 from PIL import Image
 
-from microdose import keys
 from microdose.base import LoadedBase
 from microdose.engine import Graph, hyper_from
 from microdose.errors import CorruptStream, DigestMismatch, NotFound, NotReproducible, UnknownBase
@@ -23,7 +23,8 @@ from microdose.resources import Frame
 from microdose.segment import parse_segment
 from microdose_server.codec.encode import Encoded, EncodeTimings
 from microdose_server.intake.picture import write_png
-from microdose_server.store.drafts import Draft, read_drafts
+from microdose_server.store.bus import Attempt
+from microdose_server.store.drafts import Draft, read_drafts, write_draft
 from microdose_server.store.redis import patiently
 from microdose_server.store.shelf import Shelf
 
@@ -34,14 +35,14 @@ log = logging.getLogger(__name__)
 
 
 class Drafts:
-    """The drafts of one sequence for one base."""
+    """The drafts of one attempt's sequence, for one base."""
 
-    def __init__(self, client: redis.Redis, sequence: str, base: LoadedBase, shelf: Shelf) -> None:
+    def __init__(self, client: redis.Redis, attempt: Attempt, base: LoadedBase, shelf: Shelf) -> None:
         self._client = client
-        self._sequence = sequence
+        self._attempt = attempt
         self._base = base
         self._shelf = shelf
-        self._there = patiently(lambda: read_drafts(client, sequence))
+        self._there = patiently(lambda: read_drafts(client, attempt.sequence))
         self._hyper = hyper_from(Graph(base.hyper))
 
     def find(self, frame: Frame) -> Encoded | None:
@@ -59,17 +60,11 @@ class Drafts:
             return Encoded(segment, y_hat, np.asarray(image, np.uint8), NO_TIME)
 
     def keep(self, frame: Frame, encoded: Encoded) -> None:
-        """Leave an encoded picture for another attempt."""
+        """Leave an encoded picture for another attempt. Raises Fenced."""
         draft = Draft(
             frame=frame.digest,
             base=self._base.digest,
             segment=self._shelf.put(encoded.segment),
             picture=self._shelf.put(write_png(encoded.x_hat)),
         )
-        patiently(
-            lambda: self._client.hset(keys.drafts(self._sequence), str(frame.n), draft.model_dump_json())
-        )
-
-    def forget(self) -> None:
-        """Nobody needs them any more; garbage collection takes the files."""
-        patiently(lambda: self._client.delete(keys.drafts(self._sequence)))
+        patiently(lambda: write_draft(self._client, self._attempt, frame.n, draft))

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import numpy as np
@@ -20,21 +19,24 @@ from microdose.base import LoadedBase
 from microdose.resources import Frame
 from microdose_server.codec.encode import Encoded, Encoder
 from microdose_server.codec.folder import load_base
+from microdose_server.distil.checkpoint import Keeper
 from microdose_server.distil.specialise import Budget, Dosed, Progress, Target, specialise
 from microdose_server.distil.targets import keep_target
 from microdose_server.intake.picture import read_picture
 from microdose_server.jobs.attempt import Assignment, make_attempt
+from microdose_server.jobs.checkpoints import Checkpoints
 from microdose_server.jobs.drafts import Drafts
 from microdose_server.jobs.horse import Errand
 from microdose_server.jobs.live import stream
 from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.publication import EPOCH, Coded, Publication, make_publication, make_results
+from microdose_server.jobs.scratch import scratch
 from microdose_server.jobs.verify import Verifier
 from microdose_server.settings import Settings
 from microdose_server.store.bus import publish, put_hot_blob
 from microdose_server.store.redis import patiently
 from microdose_server.store.sequences import Sequences
-from microdose_server.store.shelf import Shelf, originals, public_blobs
+from microdose_server.store.shelf import Shelf, checkpoints, originals, public_blobs
 
 
 class PictureEncoder(Protocol):
@@ -81,18 +83,17 @@ def process(given: Assignment, encoder: PictureEncoder) -> None:
     sequences, settings, report = Sequences(given.client), given.settings, given.report
     sequence = sequences.get(given.attempt.sequence)
     shelf = originals(settings)
-    drafts = Drafts(given.client, sequence.id, encoder.base, shelf)
-    with TemporaryDirectory(dir=settings.data_dir, prefix="targets-") as folder:
+    drafts = Drafts(given.client, given.attempt, encoder.base, shelf)
+    with (
+        Checkpoints(given.client, given.attempt, checkpoints(settings), settings.checkpoint_s) as run,
+        scratch(settings.data_dir) as folder,
+    ):
         frames = sequences.frames(sequence.id)
-        pictures = list(encode(settings, frames, encoder, shelf, drafts, Path(folder), report))
-        dosed = distil(settings, pictures, encoder, report, sequence)
+        pictures = list(encode(settings, frames, encoder, shelf, drafts, folder, report))
+        dosed = distil(settings, pictures, encoder, report, sequence, run)
         verify(pictures, encoder, dosed, report)
-    coded = [picture.coded for picture in pictures]
-    publication = make_publication(sequence.id, sequence.name, encoder.base, coded, dosed.dose, dosed.kind)
-    keep(given, publication)
-    results = make_results(publication.manifest, report.seconds)
-    patiently(lambda: publish(given.client, given.attempt, publication.manifest, publication.events, results))
-    drafts.forget()
+        publish_all(given, sequence, encoder.base, [picture.coded for picture in pictures], dosed)
+        run.discard()
 
 
 def encode(
@@ -122,6 +123,7 @@ def distil(
     encoder: PictureEncoder,
     report: Reporter,
     wish: resources.Sequence,
+    keeper: Keeper,
 ) -> Dosed:
     """The dose for these pictures, the teacher's own output being the target."""
     report.phase("distil", settings.distil_steps)
@@ -129,8 +131,7 @@ def distil(
     def tell(progress: Progress) -> None:
         report.step(progress.step, progress.loss, progress.psnr, steps=progress.steps)
 
-    checkpoint = settings.data_dir / f"distilling-{wish.id}.safetensors"
-    dosed = specialise(
+    return specialise(
         encoder.base,
         [picture.target for picture in pictures],
         choice=wish.dose,
@@ -140,10 +141,8 @@ def distil(
         report=tell,
         device=settings.device,
         most_bytes=wish.dose_bytes,
-        checkpoint=checkpoint,
+        keeper=keeper,
     )
-    checkpoint.unlink(missing_ok=True)
-    return dosed
 
 
 def shorter(one: float | None, other: float | None) -> float | None:
@@ -161,6 +160,20 @@ def verify(
     for done, picture in enumerate(pictures, start=1):
         verifier.check(picture.coded.frame.n, picture.coded.segment, picture.target.y_hat)
         report.step(done)
+
+
+def publish_all(
+    given: Assignment,
+    sequence: resources.Sequence,
+    base: LoadedBase,
+    coded: Sequence[Coded],
+    dosed: Dosed,
+) -> None:
+    """Every blob first, then all that names them in one step. Raises Fenced."""
+    made = make_publication(sequence.id, sequence.name, base, coded, dosed.dose, dosed.kind)
+    keep(given, made)
+    results = make_results(made.manifest, given.report.seconds)
+    patiently(lambda: publish(given.client, given.attempt, made.manifest, made.events, results))
 
 
 def keep(given: Assignment, publication: Publication) -> None:

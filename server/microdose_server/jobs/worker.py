@@ -34,6 +34,7 @@ from microdose_server.jobs.lease import Lease
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
 from microdose_server.jobs.recovery import Recovery, put_back
+from microdose_server.jobs.scratch import clear_scratch
 from microdose_server.logs import about
 from microdose_server.maintenance import EVERY_S, collect
 from microdose_server.settings import Settings
@@ -135,6 +136,7 @@ class JobWorker(Worker):
             self._recovery.look,
             self._tidy,
             Viewers(self.connection).restore,
+            partial(clear_scratch, self._settings.data_dir),
         ]
         if self._settings.blobs_url is None:  # else what is to be collected is on another machine
             tasks.append(partial(collect, self._settings, self.connection, every_s=EVERY_S))

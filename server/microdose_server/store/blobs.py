@@ -9,6 +9,7 @@ each other by a lock on tmp/.
 """
 
 import fcntl
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -81,8 +82,10 @@ class BlobStore:
         for path in self.root.glob("sha256/??/*"):
             yield f"sha256:{path.name}"
 
-    def discard(self, digest: str, before: float) -> bool:
-        """Remove a blob, unless it is gone or was put at or after the time `before`."""
+    def discard(self, digest: str, before: float = math.inf) -> bool:
+        """Remove a blob, unless it is gone or was put at or after the time `before`. Raises NotFound for
+        anything that is not a digest.
+        """
         path = self.path(digest)
         with self._locked(fcntl.LOCK_EX), suppress(FileNotFoundError):
             if path.stat().st_mtime < before:
@@ -145,3 +148,8 @@ def public_blobs(data_dir: Path) -> BlobStore:
 def originals(data_dir: Path) -> BlobStore:
     """The publishers' own pictures. Never served."""
     return BlobStore(data_dir / "originals")
+
+
+def checkpoints(data_dir: Path) -> BlobStore:
+    """What running jobs have reached. Never served."""
+    return BlobStore(data_dir / "checkpoints")

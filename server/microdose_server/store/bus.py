@@ -20,6 +20,8 @@ from microdose_server.store.redis import Entries, Fields, text
 from microdose_server.store.scripts import run_script
 
 MAX_EVENTS = 20_000
+PUBLISHING = (keys.fence, keys.manifest, keys.events, keys.sequence, keys.drafts, keys.checkpoints)
+"""What publish.lua touches."""
 REMOVED_S = 7 * 86_400
 """How long it is known of a removed sequence that there was one."""
 
@@ -44,7 +46,7 @@ def publish(
     """Make `manifest` and `events` visible, and the sequence published, in one atomic step.
 
     The events' `seq` go on from the sequence's last one, and the manifest names the last of them. The
-    blobs they name must be in place. Repeating a publication changes nothing.
+    blobs they name must be in place. Drafts and checkpoints are forgotten. Repeating it changes nothing.
 
     Returns:
         The stream id of the job's first event.
@@ -57,7 +59,7 @@ def publish(
     answer = run_script(
         client,
         "publish",
-        [keys.fence(sequence), keys.manifest(sequence), keys.events(sequence), keys.sequence(sequence)],
+        [name(sequence) for name in PUBLISHING],
         [attempt.token, attempt.job, manifest.to_bytes(), MAX_EVENTS, results.model_dump_json(), *pairs],
     )
     if not isinstance(answer, bytes):

@@ -2,7 +2,8 @@
 
 manifests of all sequences --> base, doses, segments     public
 bases of manifests or on offer --> their graphs          public
-frames and drafts of sequences that a job may need       originals
+frames of sequences that a job may need, drafts of jobs  originals
+checkpoints of jobs                                      checkpoints
 """
 
 from collections.abc import Iterator
@@ -15,10 +16,11 @@ from microdose.manifest import Manifest, parse_manifest
 from microdose.resources import Sequence, SequenceState
 from microdose_server.store.blobs import BlobStore
 from microdose_server.store.bus import read_manifest
-from microdose_server.store.drafts import read_drafts
+from microdose_server.store.drafts import read_checkpoint, read_drafts
 from microdose_server.store.sequences import Sequences
 
 PAGE = 200
+IN_WORK = (SequenceState.QUEUED, SequenceState.RUNNING)
 
 
 def all_sequences(client: redis.Redis) -> Iterator[Sequence]:
@@ -68,14 +70,24 @@ def named_by_frames(client: redis.Redis) -> set[str]:
 
 
 def named_by_drafts(client: redis.Redis) -> set[str]:
-    """Digests of what jobs keep of their work, for another attempt."""
+    """Digests of the encoded pictures of jobs that have not ended, for another attempt."""
     return {
         digest
         for sequence in all_sequences(client)
-        if sequence.state is not SequenceState.PUBLISHED
+        if sequence.state in IN_WORK
         for draft in read_drafts(client, sequence.id).values()
         for digest in draft.blobs
     }
+
+
+def named_by_checkpoints(client: redis.Redis) -> set[str]:
+    """Digests of the checkpoints of jobs that have not ended."""
+    found = (
+        read_checkpoint(client, sequence.id)
+        for sequence in all_sequences(client)
+        if sequence.state in IN_WORK
+    )
+    return {digest for digest in found if digest is not None}
 
 
 def _of_manifest(manifest: Manifest) -> set[str]:

@@ -200,7 +200,8 @@ class Sequences:
             raise NotFound(f"no sequence {sequence}")
         self.client.delete(keys.fence(sequence))  # from now on nobody publishes
         tell_removed(self.client, sequence)
-        everything = (keys.sequence, keys.frames, keys.drafts, keys.fence, keys.lease, keys.manifest)
+        work = (keys.frames, keys.drafts, keys.checkpoints, keys.fence, keys.lease)
+        everything = (keys.sequence, keys.manifest, *work)
 
         def remove(pipeline: Pipeline) -> None:
             owner, size = pipeline.hmget(record, ["owner", "size"])

@@ -1,7 +1,8 @@
 """Where a job gets originals and puts blobs: the disk of the API, or, on another machine, the API itself.
 
-worker --GET /v1/originals/{digest}--> API        with a key of the scope worker
-       --PUT /v1/blobs/{digest}------>            nothing is shared but Redis
+worker --GET /v1/originals/{digest}-------> API        with a key of the scope worker
+       --PUT /v1/blobs/{digest}----------->            nothing is shared but Redis
+       --DELETE /v1/checkpoints/{digest}-->
 """
 
 import os
@@ -38,12 +39,15 @@ class Shelf(Protocol):
     def put(self, data: bytes) -> str:
         """Keep bytes and return their digest. Raises BadUpload, OSError, ProblemError, Unavailable."""
 
+    def discard(self, digest: str) -> object:
+        """Remove a checkpoint, if it is there. Raises ProblemError, Unavailable."""
+
 
 class RemoteShelf:
-    """The blobs or the originals of an API, reached by HTTP."""
+    """The blobs, the originals or the checkpoints of an API, reached by HTTP."""
 
     def __init__(self, url: str, kind: str, key: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        """`url` is the API's, `kind` is blobs or originals. Raises Unavailable for what is no URL."""
+        """`url` is the API's, `kind` is one of them. Raises Unavailable for what is no URL."""
         if not re.match(r"https?://[^/]", url):
             raise Unavailable(f"{url!r} is not the URL of an API; give one like http://api:8710")
         self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT_S)
@@ -61,6 +65,10 @@ class RemoteShelf:
         digest = digest_of(data)
         self._call("PUT", digest, data)
         return digest
+
+    def discard(self, digest: str) -> None:
+        """As `Shelf`; an API that is away is not waited for."""
+        self._call("DELETE", digest, patience_s=0)
 
     def close(self) -> None:
         """Close every connection."""
@@ -104,14 +112,21 @@ class RemoteShelf:
 
 
 def originals(settings: Settings) -> Shelf:
-    """The publishers' pictures, and what jobs keep of their work until it is published."""
-    if settings.blobs_url is None:
-        return blobs.originals(settings.data_dir)
-    return RemoteShelf(settings.blobs_url, "originals", os.environ.get(KEY, ""))
+    """The publishers' pictures, and pictures that jobs have encoded but not published."""
+    return _remote(settings, "originals") or blobs.originals(settings.data_dir)
+
+
+def checkpoints(settings: Settings) -> Shelf:
+    """What running jobs have reached."""
+    return _remote(settings, "checkpoints") or blobs.checkpoints(settings.data_dir)
 
 
 def public_blobs(settings: Settings) -> Shelf:
     """What viewers may fetch."""
-    if settings.blobs_url is None:
-        return blobs.public_blobs(settings.data_dir)
-    return RemoteShelf(settings.blobs_url, "blobs", os.environ.get(KEY, ""))
+    return _remote(settings, "blobs") or blobs.public_blobs(settings.data_dir)
+
+
+def _remote(settings: Settings, kind: str) -> Shelf | None:
+    """The API's, unless this machine has its data folder."""
+    url = settings.blobs_url
+    return None if url is None else RemoteShelf(url, kind, os.environ.get(KEY, ""))

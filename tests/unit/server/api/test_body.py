@@ -15,6 +15,7 @@ from tests.served import unknown
         ("/v1/sequences:upload", 9 + FORM_OVERHEAD_BYTES),
         (f"/v1/blobs/{digest_of(b'')}", MAX_BLOB_BYTES),
         (f"/v1/originals/{digest_of(b'')}", MAX_BLOB_BYTES),
+        (f"/v1/checkpoints/{digest_of(b'')}", MAX_BLOB_BYTES),
         ("/nothing", 7),
     ],
 )

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -136,14 +134,38 @@ class Died(Exception):
     """A worker that ends in the middle."""
 
 
-def test_a_resumed_run_ends_with_the_same_dose(tiny_teacher_base: LoadedBase, tmp_path: Path) -> None:
+class Kept:
+    """Keeps a run the time of that number that it may."""
+
+    def __init__(self, time: int) -> None:
+        self.time, self.asked, self.saved = time, 0, 0
+        self.data: bytes | None = None
+
+    def load(self) -> bytes | None:
+        return self.data
+
+    def due(self) -> bool:
+        self.asked += 1
+        return self.asked == self.time
+
+    def save(self, data: bytes) -> None:
+        self.data, self.saved = data, self.saved + 1
+
+
+@pytest.mark.parametrize(
+    ("time", "first"),
+    [(17, 13), (19, 14), (20, 14), (61, 53)],
+    ids=["in a phase", "after a phase", "before the next", "in the last"],
+)
+def test_a_resumed_run_ends_with_the_same_dose(tiny_teacher_base: LoadedBase, time: int, first: int) -> None:
+    """Wherever it was kept; `first` is the step that it goes on with."""
     last = 55
     rng = np.random.default_rng(0)
     target = Target(
         rng.normal(0, 1, (16, 2, 2)).astype(np.float32), rng.integers(0, 255, (32, 32, 3)).astype(np.uint8)
     )
 
-    def run(checkpoint: Path | None, dies: bool) -> tuple[Dosed, list[int]]:
+    def run(keeper: Kept | None, dies: bool) -> tuple[Dosed, list[int]]:
         told: list[int] = []
 
         def tell(progress: Progress) -> None:
@@ -159,21 +181,23 @@ def test_a_resumed_run_ends_with_the_same_dose(tiny_teacher_base: LoadedBase, tm
             budget=Budget(steps=80),
             epoch=0,
             report=tell,
-            checkpoint=checkpoint,
+            keeper=keeper,
         )
         return dosed, told
 
     whole, _ = run(None, dies=False)
+    keeper = Kept(time)
     with pytest.raises(Died):
-        run(tmp_path / "run", dies=True)
-    again, told = run(tmp_path / "run", dies=False)
-    assert told[0] == last // 50 * 50 + 1
+        run(keeper, dies=True)
+    again, told = run(keeper, dies=False)
+    assert told[0] == first
     assert again == whole
 
 
 def test_the_checkpoint_of_another_run_is_not_used(
-    tiny_teacher_base: LoadedBase, targets: list[Target], tmp_path: Path
+    tiny_teacher_base: LoadedBase, targets: list[Target]
 ) -> None:
+    keeper = Kept(time=50)
     for epoch in (0, 1):
         told: list[Progress] = []
         specialise(
@@ -184,7 +208,7 @@ def test_the_checkpoint_of_another_run_is_not_used(
             budget=Budget(steps=52),
             epoch=epoch,
             report=told.append,
-            checkpoint=tmp_path / "run",
+            keeper=keeper,
         )
         assert told[0].step == 1
-    assert (tmp_path / "run").is_file()
+    assert keeper.saved == 1

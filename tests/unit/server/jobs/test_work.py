@@ -20,11 +20,11 @@ from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
 from microdose_server.jobs.work import encoder_for, process
 from microdose_server.settings import Settings
-from microdose_server.store.blobs import originals, public_blobs
+from microdose_server.store.blobs import checkpoints, originals, public_blobs
 from microdose_server.store.bus import read_manifest
-from microdose_server.store.drafts import read_drafts
+from microdose_server.store.drafts import read_checkpoint, read_drafts, write_checkpoint
 from microdose_server.store.fields import to_field
-from microdose_server.store.named import named_by_drafts
+from microdose_server.store.named import named_by_checkpoints, named_by_drafts
 from microdose_server.store.sequences import Sequences
 from tests.photos import Pixels, encode, photo
 from tests.streams import job_events
@@ -173,3 +173,19 @@ def test_drafts_stay_while_a_job_may_need_them(give: Give) -> None:
     assert named_by_drafts(given.client) == {draft.segment, draft.picture}
     process(again(given), TinyEncoder())
     assert named_by_drafts(given.client) == set()
+
+
+def test_what_was_kept_of_a_job_goes_with_its_end(bus: redis.Redis, give: Give, tmp_path: Path) -> None:
+    published, cancelled = give(), give()
+    store = checkpoints(tmp_path)
+    for given, encoder in ((published, Dying()), (cancelled, Dying())):
+        with pytest.raises(KeyboardInterrupt):
+            process(given, encoder)
+        write_checkpoint(bus, given.attempt, store.put(given.attempt.sequence.encode()))
+    assert named_by_checkpoints(bus) == set(store.digests())
+    outcome.cancel(bus, cancelled.attempt.job)
+    assert named_by_checkpoints(bus) == {read_checkpoint(bus, published.attempt.sequence)}
+    process(again(published), TinyEncoder())
+    assert named_by_checkpoints(bus) == named_by_drafts(bus) == set()
+    assert not bus.exists(keys.drafts(published.attempt.sequence))
+    assert not bus.exists(keys.checkpoints(published.attempt.sequence))

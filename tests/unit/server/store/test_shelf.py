@@ -54,6 +54,17 @@ def test_bytes_come_and_go_by_digest(server: Loopback, shelf: RemoteShelf) -> No
     assert (put.method, put.path, put.body) == ("PUT", f"/v1/originals/{DIGEST}", DATA)
 
 
+def test_a_checkpoint_is_removed_without_waiting(
+    server: Loopback, shelf: RemoteShelf, slept: list[float]
+) -> None:
+    server.answer = Answers(Reply(204), Reply(503))
+    shelf.discard(DIGEST)
+    with pytest.raises(Unavailable):
+        shelf.discard(DIGEST)
+    assert slept == []
+    assert [request.method for request in server.requests] == ["DELETE", "DELETE"]
+
+
 def test_an_api_that_is_away_is_waited_for(server: Loopback, shelf: RemoteShelf, slept: list[float]) -> None:
     server.answer = Answers(Reply(503), Reply(500), Reply(body=b"cut", length=9), Reply(body=DATA))
     assert shelf.get(DIGEST) == DATA
