@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import resource
 import signal
 import stat
 import threading
@@ -53,6 +54,17 @@ def test_up_starts_everything_and_tells_where(start: Start, tmp_path: Path) -> N
     assert len(below) >= 2  # Valkey and the worker
     assert program.end(signal.SIGTERM) == 0
     assert not any(map(is_alive, below))
+
+
+def test_a_server_takes_as_many_connections_as_it_may(start: Start, redis_url: str, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        program = start("serve", "--data-dir", str(tmp_path), "--redis", redis_url, "--port", "0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    program.said("ready")
+    assert resource.prlimit(program.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
 
 
 def test_the_next_up_has_the_same_keys(start: Start, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import uvicorn
 from microdose.errors import Unavailable
 from microdose_server.api.app import create_app
 from microdose_server.api.connection import bounded
+from microdose_server.descriptors import raise_limit
 from microdose_server.settings import Settings
 from microdose_server.stopping import exit_when_told
 from microdose_server.store.blobs import public_blobs
@@ -64,7 +65,8 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     public_blobs(settings.data_dir)
     settings = settings.model_copy(update={"redis_url": redis_url(settings)})  # which /tmp may be a part of
     _spool_to(settings.data_dir / "spool")
-    with _listen(settings.host, settings.port) as listener:
+    raise_limit()
+    with listen(settings.host, settings.port) as listener:
         Server(settings, ready).run([listener])
 
 
@@ -74,9 +76,16 @@ def _spool_to(folder: Path) -> None:
     tempfile.tempdir = str(folder.absolute())
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that waits for viewers, and sends what is written at once.
+
+    asyncio sees to the latter only for sockets that name their protocol, which these do not: the end of an
+    answer would wait for the other side to confirm its beginning, up to 40 ms later.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise Unavailable(f"cannot listen on {host} port {port}: {error.strerror}; choose another") from error
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # whatever it accepts inherits it
+    return listener
