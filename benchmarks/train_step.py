@@ -33,7 +33,7 @@ from microdose_server.training.loop import Run
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.peers import joined
 from microdose_server.training.photos import load_photos
-from microdose_server.training.precision import reconstruct
+from microdose_server.training.precision import placed, reconstruct
 from microdose_server.training.recipe import Recipe, StageTwo
 
 PROGRESS = 0.5
@@ -208,7 +208,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     settings = [(preset, stage) for preset in args.presets for stage in args.stages]
     with joined(args.device) as peers, reporter() as progress:
         args.device = peers.device
-        rate, lpips, rows = gemm_rate(args.device), LPIPS().to(args.device), []
+        rate, lpips, rows = gemm_rate(args.device), placed(LPIPS(), args.device), []
         for n, (preset, stage) in enumerate(settings):
             progress(Step("training", n, len(settings), f"{preset}, stage {stage}"))
             rows.append(measure(preset, stage, args, lpips, rate))

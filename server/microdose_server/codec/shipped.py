@@ -46,10 +46,11 @@ def save_teacher(preset: str, weights: dict[str, Tensor], folder: Path) -> str:
     The prior of z stays in single precision: it is small, and tables are made from it.
     """
     trained = {name for name, _ in Teacher(PRESETS[preset]).named_parameters()} - set(UNTRAINED)
-    arrays = {
-        name: weights[name].detach().cpu().numpy().astype(np.float32 if "z_prior" in name else np.float16)
-        for name in sorted(trained)
-    }
+    arrays = {}
+    for name in sorted(trained):
+        kind = np.float32 if "z_prior" in name else np.float16
+        # In C's order: safetensors writes memory as it lies, and weights train with the channels last.
+        arrays[name] = weights[name].detach().cpu().numpy().astype(kind, order="C")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TEACHER).write_bytes(safetensors.numpy.save(arrays, metadata={"preset": preset}))
     return teacher_digest(folder)

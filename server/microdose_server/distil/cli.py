@@ -26,6 +26,7 @@ from microdose_server.training.data import Pixels, crops
 from microdose_server.training.loop import Budget
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.photos import load_photos
+from microdose_server.training.precision import placed
 
 CALIBRATION_PICTURES, CALIBRATION_SIDE = 24, 512
 REPORT_EVERY = 50
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     # Another seed after a resumption: the run goes on with crops that it has not seen.
     rng = np.random.default_rng([0, training.step])
     batches = crops(photos, arguments.batch or recipe.batch, recipe.crop, rng)
-    lpips, budget = LPIPS().to(arguments.device), Budget(arguments.steps, arguments.hours)
+    lpips, budget = placed(LPIPS(), arguments.device), Budget(arguments.steps, arguments.hours)
     student = distil_generic(training, batches, lpips, budget, _reporter(arguments.json), _saver(checkpoint))
     name = arguments.name or f"{folder.name}-{student_name}"
     export(folder, student_name, name, teacher.cpu(), student, photos)

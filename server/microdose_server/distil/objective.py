@@ -22,6 +22,7 @@ from microdose_server.codec.student import Student
 from microdose_server.distil.distance import Reference, distortion, reference_of
 from microdose_server.distil.tiles import Piece, Target, Tile, cut
 from microdose_server.training.lpips import LPIPS
+from microdose_server.training.precision import placed
 from microdose_server.training.recipe import Recipe
 
 KEPT_REFERENCES = 160
@@ -46,8 +47,8 @@ class Objective:
         """Weights as above. Raises ValueError for a ``beta`` without discriminator."""
         if beta > 0.0 and discriminator is None:
             raise ValueError("an adversarial term needs the teacher's discriminator")
-        self.both = _TrunkAndPicture(student.requires_grad_(False).to(device))
-        self.targets, self.lpips, self.device = targets, lpips.to(device), device
+        self.both = placed(_TrunkAndPicture(student.requires_grad_(False)), device)
+        self.targets, self.lpips, self.device = targets, placed(lpips, device), device
         self.distance, self.features, self.beta = Recipe(), features, beta
         self.discriminator = None
         if discriminator is not None:

@@ -13,7 +13,7 @@ from microdose_server.training.loop import Run
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.objective import TeacherLoss, discriminator_loss, stage_two_loss
 from microdose_server.training.peers import ALONE, Peers
-from microdose_server.training.precision import as_the_device_likes, placed, reconstruct
+from microdose_server.training.precision import as_placed, placed, reconstruct
 from microdose_server.training.recipe import StageTwo
 
 BETAS = (0.9, 0.99)
@@ -43,7 +43,7 @@ class AdversarialRun(Run):
 
     def judge(self, x: Tensor, progress: float) -> float:
         """One optimiser step of the discriminator on the batch x [N, 3, H, W] in 0..1; returns its loss."""
-        x = as_the_device_likes(x, self.device)
+        x = as_placed(x, self.device)
         with torch.no_grad():
             output = reconstruct(self.teacher, x)
         self.discriminator.requires_grad_(True)

@@ -21,6 +21,7 @@ from microdose_server.training.lpips import LPIPS
 from microdose_server.training.pack import pack
 from microdose_server.training.peers import Peers, joined
 from microdose_server.training.photos import load_photos
+from microdose_server.training.precision import placed
 from microdose_server.training.preview import HeldOut, evaluate_held_out
 from microdose_server.training.recipe import ENCODER, Recipe, StageTwo
 from microdose_server.training.start import teacher_from
@@ -76,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, and leave checkpoint.pt, curve.csv, preview.png, tensorboard/ and teacher.safetensors in OUT."""
     arguments.out.mkdir(parents=True, exist_ok=True)
     with joined(arguments.device) as peers:
-        lpips = LPIPS().to(peers.device)  # before a run is restored: making layers draws random numbers
+        lpips = placed(LPIPS(), peers.device)  # before a run is restored: making layers draws random numbers
         training = _start(arguments, peers)
         photos = load_photos(arguments.photos, training.recipe.crop)
         photos, held_out = split_held_out(photos, arguments.held_out)

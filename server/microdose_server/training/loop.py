@@ -21,7 +21,7 @@ from microdose_server.training.muon import Muon
 from microdose_server.training.noise import noise_state, restore_noise, seed_noise
 from microdose_server.training.objective import TeacherLoss, stage_one_loss
 from microdose_server.training.peers import ALONE, Peers
-from microdose_server.training.precision import as_the_device_likes, placed
+from microdose_server.training.precision import as_placed, placed
 from microdose_server.training.recipe import Recipe
 
 
@@ -101,7 +101,7 @@ class Run:
 
     def advance(self, x: Tensor, lpips: LPIPS, progress: float) -> TeacherLoss:
         """One optimiser step of the teacher on the batch x [N, 3, H, W] in 0..1."""
-        result = self.loss(as_the_device_likes(x, self.device), lpips, progress)
+        result = self.loss(as_placed(x, self.device), lpips, progress)
         rate = self.recipe.learning_rate_at(progress)
         self.descend(result.loss, self.trained, self.optimizer, rate)
         self.step += 1

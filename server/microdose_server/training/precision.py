@@ -1,4 +1,4 @@
-"""How networks compute: in single precision on a CPU; on a GPU in bfloat16 with the channels last.
+"""How networks compute: with the channels last, in single precision on a CPU and in bfloat16 on a GPU.
 
 Only the teacher's large convolutions are worth bfloat16. The entropy model, which counts bits and rounds,
 stays in single precision, and so do LPIPS and the discriminator, small beside a teacher worth a GPU.
@@ -15,16 +15,12 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def placed(network: Network, device: str) -> Network:
-    """The network on the device, with its weights in the order that the device likes."""
-    if torch.device(device).type != "cuda":
-        return network.to(device)
+    """The network on the device, its weights ordered for convolutions."""
     return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def as_the_device_likes(x: Tensor, device: str) -> Tensor:
-    """A batch [N, 3, H, W] on the device."""
-    if torch.device(device).type != "cuda":
-        return x.to(device)
+def as_placed(x: Tensor, device: str) -> Tensor:
+    """A batch [N, 3, H, W] on the device, ordered like the weights of what is ``placed``."""
     return x.to(device, memory_format=torch.channels_last)
 
 
