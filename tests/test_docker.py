@@ -14,7 +14,7 @@ from microdose_server import cli
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
-SERVICES = {"valkey", "api", "cache", "worker-cpu", "worker-gpu"}
+SERVICES = {"valkey", "api", "door", "worker-cpu", "worker-gpu"}
 OURS = {"api", "worker-cpu", "worker-gpu"}
 TLS = {"MICRODOSE_CERTIFICATE": "/nowhere/chain.pem", "MICRODOSE_CERTIFICATE_KEY": "/nowhere/key.pem"}
 
@@ -89,11 +89,11 @@ def test_commands_are_ours(config: dict[str, Any], name: str) -> None:
     assert waits["condition"] == "service_healthy"
 
 
-def test_only_the_cache_is_reached_from_outside_and_only_from_this_host(config: dict[str, Any]) -> None:
+def test_only_the_door_is_reached_from_outside_and_only_from_this_host(config: dict[str, Any]) -> None:
     outside = {name for name, service in config["services"].items() if "outside" in service["networks"]}
-    assert outside == {"cache"}
-    assert {name for name, service in config["services"].items() if service.get("ports")} == {"cache"}
-    (port,) = config["services"]["cache"]["ports"]
+    assert outside == {"door"}
+    assert {name for name, service in config["services"].items() if service.get("ports")} == {"door"}
+    (port,) = config["services"]["door"]["ports"]
     assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "8710", 8080)
     assert config["networks"]["bus"]["internal"] is config["networks"]["front"]["internal"] is True
 
@@ -102,8 +102,17 @@ def test_data_is_in_named_volumes_and_nothing_is_secret(config: dict[str, Any]) 
     for service in config["services"].values():
         for volume in service.get("volumes", []):
             assert volume["type"] == "volume" or volume["read_only"] is True
-    assert set(config["volumes"]) == {"cache", "data", "valkey"}
+    assert set(config["volumes"]) == {"data", "valkey"}
     assert not re.search(r"password|secret|changeme|changethis|token", json.dumps(config), re.IGNORECASE)
+
+
+def test_the_door_may_read_blobs_and_nothing_else_of_the_data(config: dict[str, Any]) -> None:
+    door = config["services"]["door"]
+    (data,) = (volume for volume in door["volumes"] if volume["type"] == "volume")
+    assert (data["source"], data["target"], data["read_only"]) == ("data", "/blobs", True)
+    assert data["volume"]["subpath"] == "blobs"
+    groups = {config["services"][name]["user"].partition(":")[2] for name in OURS}
+    assert groups == {door["user"].partition(":")[2]}
 
 
 def test_the_gpu_is_reserved_for_its_worker_alone(config: dict[str, Any]) -> None:
@@ -118,9 +127,9 @@ def test_tls_wants_a_certificate_and_mounts_it() -> None:
     files = ("-f", "docker-compose.yml", "-f", "docker/tls.yml")
     assert re.search(r"CERTIFICATE(_KEY)? is missing a value: the file with", compose(*files).stderr)
     config = json.loads(compose(*files, **TLS).stdout)
-    cache = config["services"]["cache"]
-    assert {port["target"] for port in cache["ports"]} == {8080, 8443}
-    (mounted,) = (each for each in cache["volumes"] if each["target"] == "/etc/nginx/tls.conf")
+    door = config["services"]["door"]
+    assert {port["target"] for port in door["ports"]} == {8080, 8443}
+    (mounted,) = (each for each in door["volumes"] if each["target"] == "/etc/nginx/tls.conf")
     assert Path(mounted["source"]).is_file()
-    assert {secret["source"] for secret in cache["secrets"]} == {"tls_certificate", "tls_key"}
+    assert {secret["source"] for secret in door["secrets"]} == {"tls_certificate", "tls_key"}
     assert config["secrets"]["tls_key"]["file"] == TLS["MICRODOSE_CERTIFICATE_KEY"]

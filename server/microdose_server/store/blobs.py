@@ -23,9 +23,10 @@ from microdose_server.store.incoming import Incoming
 class BlobStore:
     """Immutable bytes by digest below one folder; safe for many processes: equal names, equal bytes."""
 
-    def __init__(self, root: Path) -> None:
-        """Makes the folder. Raises Unavailable where that cannot be."""
+    def __init__(self, root: Path, mode: int = 0o600) -> None:
+        """Makes the folder; `mode` is that of its files. Raises Unavailable where that cannot be."""
         self.root = root
+        self._mode = mode
         self._incoming = root / "tmp"
         try:
             self._incoming.mkdir(parents=True, exist_ok=True)
@@ -126,6 +127,7 @@ class BlobStore:
             return
         path = self.path(digest)
         path.parent.mkdir(parents=True, exist_ok=True)
+        incoming.chmod(self._mode)
         with self._locked(fcntl.LOCK_SH):
             incoming.replace(path)
         _sync_folder(path.parent)
@@ -141,8 +143,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def public_blobs(data_dir: Path) -> BlobStore:
-    """What viewers may fetch: segments, doses, bases and their graphs."""
-    return BlobStore(data_dir / "blobs")
+    """What viewers may fetch: segments, doses, bases with their graphs. A proxy in the group may read it."""
+    return BlobStore(data_dir / "blobs", mode=0o640)
 
 
 def originals(data_dir: Path) -> BlobStore:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from microdose.digest import MAX_BLOB_BYTES, digest_of
 from microdose.errors import BadUpload, DigestMismatch, NotFound, Unavailable
-from microdose_server.store.blobs import BlobStore
+from microdose_server.store.blobs import BlobStore, originals, public_blobs
 
 
 @pytest.fixture
@@ -105,3 +105,8 @@ def test_one_that_is_there_already_is_kept_once(store: BlobStore) -> None:
         new.write(b"once")
         assert new.keep() == digest_of(b"once")
     assert len([path for path in store.root.rglob("*") if path.is_file()]) == 1
+
+
+def test_public_blobs_are_for_a_proxy_in_the_group_too_and_originals_are_not(tmp_path: Path) -> None:
+    for store, mode in ((public_blobs(tmp_path), 0o640), (originals(tmp_path), 0o600)):
+        assert store.path(store.put(b"bytes")).stat().st_mode & 0o777 == mode
