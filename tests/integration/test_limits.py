@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ from microdose_server.store.lock import poll
 from tests.served import Serve, Served, problem
 
 PATIENCE_S = 60.0
+CHUNKED = b"Transfer-Encoding: chunked"
 HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -85,6 +87,41 @@ def test_what_is_no_http_is_refused_as_a_problem(served: Served) -> None:
     with connection(served) as made:
         made.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\r\n\r\n")
         assert_refused(everything(made))
+
+
+@pytest.mark.parametrize("method", ["PUT", "HEAD"])
+def test_a_body_that_turns_out_not_to_be_http_is_refused(
+    served: Served, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    """Whether the request it belongs to was answered by then or not."""
+    head = frame_head(served, 5).replace(b"PUT", method.encode()).replace(b"Content-Length: 5", CHUNKED)
+    with connection(served) as made:
+        made.sendall(head + b"5\r\nsome \r\nno length\r\n")
+        answer = everything(made)
+    assert re.match(rb"HTTP/1.1 (400|405) ", answer)
+    assert not errors_in(caplog)
+
+
+@pytest.mark.parametrize("form", [False, True])
+def test_a_client_that_leaves_in_the_middle_is_no_fault_of_ours(
+    served: Served, caplog: pytest.LogCaptureFixture, form: bool
+) -> None:
+    head = frame_head(served, 1000)
+    if form:
+        path = b"POST /v1/sequences:upload HTTP/1.1"
+        kind = b"\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n"
+        head = path + head[head.index(b"\r\n") : -4] + kind
+    with caplog.at_level("INFO"):
+        with connection(served) as made:
+            made.sendall(head + b"--x\r\n")
+        target = head.split()[1].decode()
+        assert poll(lambda: any(target in record.getMessage() for record in caplog.records), PATIENCE_S)
+    assert not errors_in(caplog)
+    assert 'status="5xx"' not in httpx.get(f"{served.url}/metrics").text
+
+
+def errors_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
 
 
 def assert_refused(answer: bytes) -> None:

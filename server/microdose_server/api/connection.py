@@ -76,7 +76,18 @@ class Connection(H11Protocol):
         self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP at all is told so as every other error is."""
+        """What is no HTTP is told so as every other error is, if nothing was answered yet; a request whose
+        body turns out not to be has lost its client.
+        """
+        pending = self.cycle is not None and not self.cycle.response_complete
+        if pending:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._refuse(msg, with_body=not (pending and self.cycle.scope["method"] == "HEAD"))
+        self.transport.close()
+
+    def _refuse(self, msg: str, *, with_body: bool) -> None:
         problem = make_problem("invalid-request", msg).model_copy(update={"status": 400})
         body = problem.to_bytes()
         headers = [
@@ -85,9 +96,8 @@ class Connection(H11Protocol):
             ("Connection", "close"),
         ]
         head = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
-        for event in (head, h11.Data(data=body), h11.EndOfMessage()):
+        for event in (head, h11.Data(data=body if with_body else b""), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
 
 
 def bounded(app: Any, limits: Limits) -> Config:

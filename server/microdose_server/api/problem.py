@@ -12,6 +12,7 @@ import redis
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -71,6 +72,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(redis.RedisError, _redis)
     app.add_exception_handler(OSError, _disk)
+    app.add_exception_handler(ClientDisconnect, _left)
 
 
 async def _ours(request: Request, error: Exception) -> Response:
@@ -109,6 +111,12 @@ async def _redis(request: Request, error: Exception) -> Response:
     log.error("Redis failed: %s", error)
     detail = "Redis cannot be reached, or refuses to write; try again"
     return respond(make_problem("unavailable", detail), request.scope)
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    """For the log and the counts: nobody is there to read it."""
+    problem = make_problem("invalid-request", "the connection ended before the body did")
+    return respond(problem.model_copy(update={"status": 400}), request.scope)
 
 
 async def _disk(request: Request, error: Exception) -> Response:
