@@ -29,6 +29,7 @@ from PIL import Image
 from microdose.digest import digest_of
 from microdose_client.progress import Step, reporter
 from microdose_server.evaluate.machine import machine
+from microdose_server.evaluate.serving import serving
 from microdose_server.settings import MIB
 from microdose_server.store.apikeys import ApiKeys, Scope
 from microdose_server.store.embedded import EmbeddedValkey
@@ -58,21 +59,6 @@ def make_pictures(folder: Path, count: int, megabytes: float, report: Callable[[
         Image.fromarray(noise[n : n + height]).save(file, compress_level=0)
         report(Step("drawing", n + 1, count))
     return files
-
-
-@contextmanager
-def serving(folder: Path, redis_url: str) -> Iterator[tuple[str, int]]:
-    """An API; yields its URL and process id."""
-    environ = os.environ | {"MICRODOSE_DATA_DIR": str(folder), "MICRODOSE_REDIS_URL": redis_url}
-    command = [sys.executable, "-m", "microdose_server", "serve", "--port", "0", "--json"]
-    with (folder / "api.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=log)
-        try:
-            assert process.stdout is not None
-            yield json.loads(process.stdout.readline())["url"], process.pid
-        finally:
-            process.terminate()
-            process.communicate()
 
 
 @contextmanager

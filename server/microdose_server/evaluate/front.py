@@ -16,6 +16,8 @@ from microdose.errors import Unavailable
 from microdose_server.store.lock import poll
 
 START_S = 60.0
+PLACES = ("/usr/sbin",)
+"""Where it may be that is not on a user's path."""
 PLAIN = """
 daemon off;
 worker_processes 1;
@@ -47,10 +49,10 @@ class Tls(NamedTuple):
 
 def nginx() -> str:
     """The path of the program. Raises Unavailable where there is none."""
-    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if found is None:
-        raise Unavailable("nginx is not installed: apt-get install nginx-light")
-    return found
+    for place in (None, *PLACES):
+        if found := shutil.which("nginx", path=place):
+            return found
+    raise Unavailable("nginx is not installed: apt-get install nginx-light")
 
 
 def free_port() -> int:

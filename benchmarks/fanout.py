@@ -1,0 +1,218 @@
+"""How soon many viewers have what is published, and whether each has all of it, once.
+
+    coded pictures --> Valkey, disk --> API --> nginx (the door of docker-compose.yml) --> viewers
+                                                nginx, plain: the same blobs to anybody -->
+
+Everything is a process of its own on loopback, viewers included. For each number of viewers a live sequence
+is on the air. They follow it by server-sent events, each with a key of its own, and fetch every segment;
+`p50_ms` and `p99_ms` go from the time in the event, which is just before it is published, to the segment's
+last byte, hashed. Up to `REAL` real clients beside them decode, in this process: `join_ms_p50` is their time
+from nothing, base included, to the first picture; `upgrade_ms_p50` from the announcement of a dose, right
+before the epoch's first segment, to that segment's picture. Afterwards all viewers fetch those segments over
+and over: `bytes_s` from the door, `ratio_nginx` is that over what the plain nginx gives.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from microdose.errors import MicrodoseError
+from microdose_client import Client
+from microdose_client.progress import Report, Step, reporter
+from microdose_server.codec.folder import load_base
+from microdose_server.descriptors import raise_limit
+from microdose_server.evaluate.crowd import Crowd, Follow, Seen, crowd
+from microdose_server.evaluate.fanout import Plant, address, coded, throughput
+from microdose_server.evaluate.machine import machine
+from microdose_server.evaluate.station import Station, made_up_dose
+
+DOCKER = Path(__file__).parents[1] / "docker"
+REAL = 3
+"""Real clients beside the viewers, but never more of them."""
+DISTINCT = 16
+"""Pictures that are coded; they come again in the next epoch, as other bytes."""
+UPGRADES = 3
+
+
+@dataclass(frozen=True)
+class Real:
+    """What a real client saw: how long it took to join, when each epoch began, which pictures came."""
+
+    join_ms: float
+    epochs: dict[int, float]
+    numbers: list[int]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """For one number of viewers. lost, repeated: segments, of all viewers together."""
+
+    viewers: int
+    p50_ms: float
+    p99_ms: float
+    bytes_s: float
+    ratio_nginx: float
+    lost: int
+    repeated: int
+    join_ms_p50: float
+    upgrade_ms_p50: float
+
+
+def watch(server: str, key: str, sequence: str, cache: Path) -> Real:
+    """Follow from the newest picture to the end, with a cache that is empty at first."""
+    begin, join_ms = time.time(), 0.0
+    epochs: dict[int, float] = {}
+    numbers: list[int] = []
+    with Client(server, key=key, cache_dir=cache) as client:
+        for picture in client.follow(sequence, start=-1, threads=1):
+            join_ms = join_ms or 1000 * (time.time() - begin)
+            epochs.setdefault(picture.epoch, time.time())
+            numbers.append(picture.n)
+    return Real(join_ms, epochs, numbers)
+
+
+def broadcast(
+    plant: Plant, station: Station, viewers: Crowd, keys: list[str], args: argparse.Namespace
+) -> tuple[Seen, list[Real]]:
+    """A live sequence from its first picture to its end, as it was seen."""
+    viewers.follow(Follow(*address(plant.door), station.sequence, keys))
+    with ThreadPoolExecutor(REAL) as pool, tempfile.TemporaryDirectory() as caches:
+        real = []
+        begin = time.monotonic()
+        for n in range(args.pictures):
+            time.sleep(max(0.0, begin + n * args.interval - time.monotonic()))
+            if n and n % -(-args.pictures // (UPGRADES + 1)) == 0:
+                station.upgrade()
+            station.show()
+            if n == 0:
+                for client, key in enumerate(plant.keys(min(REAL, len(keys)))):
+                    cache = Path(caches) / str(client)
+                    real.append(pool.submit(watch, plant.door, key, station.sequence, cache))
+        station.end()
+        return viewers.seen(), [each.result() for each in real]
+
+
+def measure(plant: Plant, station: Station, viewers: Crowd, count: int, args: argparse.Namespace) -> Figures:
+    """All figures for `count` viewers."""
+    keys = plant.keys(count)
+    seen, real = broadcast(plant, station, viewers, keys, args)
+    door, bare = throughput(plant, viewers, keys, station.blobs, args.seconds)
+    told = [*seen.numbers, *(each.numbers for each in real)]
+    first = [0] * count + [min(each.numbers) for each in real]
+    upgrades = [
+        1000 * (each.epochs[epoch] - announced)
+        for epoch, announced in station.announced.items()
+        for each in real
+        if epoch in each.epochs
+    ]
+    return Figures(
+        viewers=count,
+        p50_ms=float(np.percentile(seen.delays_ms, 50)),
+        p99_ms=float(np.percentile(seen.delays_ms, 99)),
+        bytes_s=door,
+        ratio_nginx=door / bare,
+        lost=sum(args.pictures - n - len(set(numbers)) for n, numbers in zip(first, told, strict=True)),
+        repeated=sum(len(numbers) - len(set(numbers)) for numbers in told),
+        join_ms_p50=float(np.median([each.join_ms for each in real])),
+        upgrade_ms_p50=float(np.median(upgrades)),
+    )
+
+
+def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
+    """Everything, from the fewest viewers to the most."""
+    raise_limit()
+    base = load_base(student="live")
+    width, height = args.size
+    pictures = coded(base, width, height, DISTINCT)
+    figures = []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=args.folder)))
+        plant = Plant(stack, folder, DOCKER)
+        viewers = stack.enter_context(crowd())
+        for n, count in enumerate(args.viewers):
+            progress(Step("broadcasting", n, len(args.viewers), f"to {count} viewers"))
+            station = plant.on_the_air(base, pictures)
+            figures.append(asdict(measure(plant, station, viewers, count, args)))
+    return {
+        "figures": figures,
+        "pictures": args.pictures,
+        "interval_s": args.interval,
+        "size": f"{width}x{height}",
+        "segment_bytes": float(np.mean([len(picture) for picture in pictures])),
+        "dose_bytes": len(made_up_dose(base, 1)),
+        "machine": machine(),
+    }
+
+
+def plot(figures: Sequence[dict[str, Any]], file: Path) -> None:
+    """A PNG: delay by the number of viewers."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    panel = figure.subplots()
+    viewers = [each["viewers"] for each in figures]
+    for name, label in (("p50_ms", "half of all segments"), ("p99_ms", "99 % of all segments")):
+        panel.plot(viewers, [each[name] for each in figures], "o-", label=label)
+    panel.set(xscale="log", yscale="log", xlabel="viewers", ylabel="from publication to viewer, ms")
+    panel.grid(alpha=0.3)
+    panel.legend()
+    figure.savefig(file, dpi=120)
+
+
+def table(found: dict[str, Any]) -> str:
+    """For people: a column for each number of viewers."""
+    rows = ("".join(f"{each[name]:14.6g}" for each in found["figures"]) for name in found["figures"][0])
+    return "\n".join(f"{name:15}{row}" for name, row in zip(found["figures"][0], rows, strict=True))
+
+
+def size(text: str) -> tuple[int, int]:
+    """(width, height) of "640x360"; raises ValueError for anything else."""
+    width, height = text.split("x")
+    return int(width), int(height)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(
+        description="Measure how soon, how fast and how completely viewers get a live sequence. Needs nginx.",
+        epilog="example: benchmarks/fanout.py --viewers 1 100 1000 --output fanout.png --json > fanout.json",
+    )
+    add = found.add_argument
+    add("--viewers", type=int, nargs="+", default=(1, 100, 1000), metavar="N", help="default: 1 100 1000")
+    add("--pictures", type=int, default=40, metavar="N", help="of each sequence (default: 40)")
+    add("--interval", type=float, default=1.0, metavar="S", help="between two of them (default: 1 s)")
+    add("--seconds", type=float, default=6.0, metavar="S", help="to fetch from each server (default: 6)")
+    add("--size", type=size, default=(640, 360), metavar="WxH", help="of a picture (default: 640x360)")
+    add("--folder", type=Path, help="for data and logs (default: a temporary one)")
+    add("--output", type=Path, metavar="PNG", help="plot the delays")
+    add("--json", action="store_true", help="print everything as JSON")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 if nothing was lost or repeated; 1 if so, or if it could not be measured."""
+    args = parser().parse_args(arguments)
+    try:
+        with reporter(quiet=args.json) as progress:
+            found = run(args, progress)
+    except MicrodoseError as error:
+        print(f"fanout.py: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(found, indent=2) if args.json else table(found))
+    if args.output:
+        plot(found["figures"], args.output)
+    return int(any(each["lost"] or each["repeated"] for each in found["figures"]))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
