@@ -18,7 +18,7 @@ from microdose_server.jobs.attempt import Assignment, make_attempt
 from microdose_server.jobs.horse import Errand
 from microdose_server.jobs.live import stream
 from microdose_server.jobs.progress import Reporter
-from microdose_server.jobs.publication import Coded, Publication, make_publication, make_results
+from microdose_server.jobs.publication import Coded, Epoch, Publication, make_publication, make_results
 from microdose_server.jobs.records import Jobs
 from microdose_server.store.bus import publish
 from microdose_server.store.redis import LOST
@@ -142,7 +142,7 @@ def _publication(given: Assignment) -> Publication:
     dose, segment = tiny_dose(base), tiny_segment(base)
     frame = Frame(n=0, digest=digest_of(b""), size=0, width=40, height=24)
     return make_publication(
-        given.attempt.sequence, "tiny", base, [Coded(frame, segment)], dose, DoseKind.FULL
+        given.attempt.sequence, "tiny", base, [Coded(frame, segment)], [Epoch(DoseKind.FULL, dose)]
     )
 
 

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -44,11 +45,24 @@ def pack(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> byt
 
 def film(frames: int = 6, form: str = "mp4", codec: str = "mpeg4", pixel_format: str = "yuv420p") -> bytes:
     """A clip of 96 x 64 that pans over a photograph: frame k shows `photo(k)`."""
+    return clip([photo(n) for n in range(frames)], form, codec, pixel_format)
+
+
+def clip(
+    pictures: Sequence[Pixels], form: str = "mp4", codec: str = "mpeg4", pixel_format: str = "yuv420p"
+) -> bytes:
+    """A clip of these pictures, all of one size."""
     out = io.BytesIO()
     with av.open(out, "w", format=form) as container:
         stream: Any = container.add_stream(codec, rate=25)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 96, 64, pixel_format, 8_000_000
-        for n in range(frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(photo(n), format="rgb24")))
+        stream.height, stream.width, _ = pictures[0].shape
+        stream.pix_fmt, stream.bit_rate = pixel_format, 8_000_000
+        for pixels in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
     return out.getvalue()
+
+
+def two_shots() -> list[Pixels]:
+    """Fourteen pictures that pan over one photograph, then twelve over the other."""
+    return [*(photo(n) for n in range(14)), *(photo(n, name="flower.jpg") for n in range(12))]

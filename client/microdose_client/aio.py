@@ -122,7 +122,7 @@ class AsyncClient:
         `resume` is the id of a sequence whose push was interrupted: what has arrived is not sent again. An
         error after a sequence was opened carries a note (PEP 678) with that id. `dose` is auto, or a rung of
         the ladder: none, gains, low-rank, full; `lmbda` weighs bits against distortion when it is chosen,
-        `dose_bytes` and `dose_seconds` cap what it costs; `profile` is the student that viewers
+        `dose_bytes` and `dose_seconds` cap what all doses cost; `profile` is the student that viewers
         decode with (see `bases`); `priority` is high, normal or low: a job waits for the more urgent ones.
         `progress` is called in a thread.
         Raises BadUpload for files that are missing, unreadable, refused or do not go together, and for wishes

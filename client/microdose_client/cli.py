@@ -100,8 +100,8 @@ def _add_push(verbs: "Verbs") -> None:
         "--profile", default="standard", help="the student: live, standard or fine (default: %(default)s)"
     )
     verb.add_argument("--lmbda", type=_positive, metavar="X", help="weight of bits against distortion")
-    verb.add_argument("--dose-bytes", type=int, metavar="N", help="the largest dose to send")
-    verb.add_argument("--dose-seconds", type=_positive, metavar="S", help="the most seconds to distil a dose")
+    verb.add_argument("--dose-bytes", type=int, metavar="N", help="the most bytes of doses to send")
+    verb.add_argument("--dose-seconds", type=_positive, metavar="S", help="the most seconds to distil them")
     verb.add_argument(
         "--priority", type=Priority, choices=list(Priority), default=Priority.NORMAL, help="of the job"
     )

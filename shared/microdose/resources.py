@@ -70,8 +70,9 @@ class SequenceCreate(Request):
     """A new sequence. `profile` picks the student, and so the base, among those that the server lists.
 
     `lmbda` weighs bits against distortion in the rate search; None takes the server's. `dose_bytes` and
-    `dose_seconds` cap the size of the dose and the time to make it; None: no cap but the server's. `live`:
-    every frame is published when it comes, in the order of their numbers.
+    `dose_seconds` cap the size of all doses together and the time to make them, of a live sequence those of
+    each; None: no cap but the server's. `live`: every frame is published when it comes, in the order of their
+    numbers.
     """
 
     name: Name | None = None

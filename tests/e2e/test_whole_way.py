@@ -13,11 +13,12 @@ from PIL import Image
 from microdose.base import load_base
 from microdose.decoder import Decoder
 from microdose.digest import verify
+from microdose.dose import DoseKind
 from microdose.manifest import parse_manifest
 from microdose.problem import Problem
 from microdose.resources import BaseInfo, DoseChoice, Job, JobState, Sequence, SequenceState
-from microdose_client import Client
-from tests.photos import encode, film, photo
+from microdose_client import Client, file_info, file_pictures
+from tests.photos import clip, encode, film, photo, two_shots
 from tests.programs import starting
 
 PICTURES = [photo(12 * n, width=144, height=96) for n in range(3)]
@@ -126,6 +127,30 @@ def test_a_thin_client_pushes_a_clip_and_pulls_its_pictures(server: Server, tmp_
         with Image.open(file) as image:
             pixels = np.asarray(image.convert("RGB"))
         assert np.corrcoef(pixels.ravel(), photo(n).ravel())[0, 1] > RECOGNISABLE
+
+
+def test_each_shot_of_a_clip_has_its_dose_wherever_it_is_played(server: Server, tmp_path: Path) -> None:
+    pictures, epochs = two_shots(), [0] * 14 + [1] * 12
+    (tmp_path / "cut.mp4").write_bytes(clip(pictures))
+    with Client(server.url, key=server.key, cache_dir=tmp_path / "cache") as client:
+        job = client.wait(client.push([tmp_path / "cut.mp4"], dose=DoseChoice.GAINS).id)
+        assert job.state is JobState.SUCCEEDED, job.error
+        manifest = client.manifest(job.sequence)
+        assert [(entry.epoch, entry.first) for entry in manifest.epochs] == [(0, 0), (1, 14)]
+        assert [entry.epoch for entry in manifest.segments] == epochs
+        assert client.info(job.sequence).doses == (DoseKind.GAINS, DoseKind.GAINS)
+        client.export(job.sequence, tmp_path / "cut.mds")
+        ways = [list(client.pictures(job.sequence)), list(client.follow(job.sequence))]
+        pulled = client.pull(job.sequence, tmp_path / "out")
+    ways.append(list(file_pictures(tmp_path / "cut.mds")))
+    assert file_info(tmp_path / "cut.mds") == pulled.info
+    for shown in ways:
+        assert [picture.epoch for picture in shown] == epochs
+        for picture, file in zip(shown, pulled.files, strict=True):
+            with Image.open(file) as image:
+                np.testing.assert_array_equal(picture.pixels, np.asarray(image))
+            original = pictures[picture.n]
+            assert np.corrcoef(picture.pixels.ravel(), original.ravel())[0, 1] > RECOGNISABLE
 
 
 def test_a_bad_picture_stops_nothing(server: Server, published: Sequence) -> None:

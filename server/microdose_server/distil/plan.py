@@ -28,6 +28,12 @@ class Budget:
     seconds: float | None = None
 
 
+def shorter(one: float | None, other: float | None) -> float | None:
+    """The least of two limits, either of which may be missing."""
+    given = [limit for limit in (one, other) if limit is not None]
+    return min(given) if given else None
+
+
 class Stage(StrEnum):
     """free: in real numbers. trial: in the steps that a model gives. final: in those that are sent."""
 

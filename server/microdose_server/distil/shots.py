@@ -6,6 +6,8 @@ pictures, so that neither a quick pan nor a set of unrelated photographs falls t
 """
 
 from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +43,15 @@ class ShotDetector:
             return True
         self._usual.append(difference)
         return False
+
+
+def shots_of(cuts: Sequence[bool]) -> list[range]:
+    """The shots of a whole sequence, as ranges of its pictures, from whether each picture is a cut.
+
+    A last shot shorter than MEMORY is part of the one before, as the detector sees to elsewhere.
+    """
+    starts = [0, *(n for n, cut in enumerate(cuts) if cut and 0 < n <= len(cuts) - MEMORY)]
+    return [range(*ends) for ends in pairwise([*starts, len(cuts)])]
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

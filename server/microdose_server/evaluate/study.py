@@ -25,7 +25,7 @@ from microdose_server.distil.rate import DEFAULT_LMBDA
 from microdose_server.distil.specialise import Budget, Progress, Target, specialise
 from microdose_server.evaluate.metrics import Pixels, dists, lpips, psnr
 from microdose_server.evaluate.sequences import spread
-from microdose_server.jobs.publication import Coded, make_publication
+from microdose_server.jobs.publication import Coded, Epoch, make_publication
 from microdose_server.training.recipe import Recipe
 
 
@@ -111,7 +111,9 @@ class Study:
             height, width, _ = picture.shape
             frame = Frame(n=n, digest=digest_of(b""), size=0, width=width, height=height, name=f"{n:05}.png")
             pictures.append(Coded(frame, segment))
-        return make_publication(new_id(), "study", self.base, pictures, dose, kind).manifest.bytes.total
+        return make_publication(
+            new_id(), "study", self.base, pictures, [Epoch(kind, dose)]
+        ).manifest.bytes.total
 
     def teacher(self) -> Variant:
         """The teacher's own pictures."""

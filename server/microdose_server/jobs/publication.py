@@ -1,7 +1,7 @@
 """What a finished job publishes, as plain values: manifest, events, results. Pure: `work` writes them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from microdose.base import Descriptor, LoadedBase
 from microdose.digest import digest_of
@@ -19,11 +19,8 @@ from microdose.manifest import (
     SegmentEntry,
 )
 from microdose.resources import Frame, Results
-from microdose.segment import parse_segment
+from microdose.segment import pack_segment, parse_segment
 from microdose_server.store.bus import event_id
-
-EPOCH = 0
-"""The one epoch that a sequence has so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +43,33 @@ class Coded:
     frame: Frame
     segment: bytes
 
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch that it is in."""
+        return parse_segment(self.segment).header.epoch
+
+    def in_epoch(self, epoch: int) -> "Coded":
+        """The same, to be decoded under the dose of an epoch: only the segment's header says which."""
+        segment = parse_segment(self.segment)
+        header = replace(segment.header, epoch=epoch)
+        return replace(self, segment=pack_segment(replace(segment, header=header)))
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A dose, or None for the generic student, and the epoch that it builds on; its number is its place."""
+
+    kind: DoseKind
+    dose: bytes | None = None
+    parent: int | None = None
+
+
+def doses_of(epochs: Sequence[Epoch], number: int | None) -> tuple[bytes, ...]:
+    """The chain of doses of an epoch, the oldest first; of none, or without a dose: nothing."""
+    if number is None or (dose := epochs[number].dose) is None:
+        return ()
+    return (*doses_of(epochs, epochs[number].parent), dose)
+
 
 @dataclass(frozen=True, slots=True)
 class Publication:
@@ -61,17 +85,16 @@ def make_publication(
     name: str | None,
     base: LoadedBase,
     pictures: Sequence[Coded],
-    dose: bytes | None,
-    kind: DoseKind,
+    epochs: Sequence[Epoch],
 ) -> Publication:
-    """The publication of coded pictures, in order, under one dose (None: the generic student)."""
+    """The publication of coded pictures, in order, each in one of these epochs."""
     of_base = base_blobs(base)
     document = of_base[-1]
     segments = [Blob(SEGMENT_TYPE, coded.segment) for coded in pictures]
-    doses = [Blob(DOSE_TYPE, dose)] if dose is not None else []
-    dosed = doses[0].descriptor if doses else None
+    doses = [Blob(DOSE_TYPE, epoch.dose) for epoch in epochs if epoch.dose is not None]
     entries = tuple(_entry(coded, blob) for coded, blob in zip(pictures, segments, strict=True))
-    events = tuple(_events(entries, document.descriptor, dosed))
+    listed = tuple(_epoch_entry(n, epoch, entries) for n, epoch in enumerate(epochs))
+    events = tuple(_events(entries, document.descriptor, listed))
     manifest = Manifest(
         sequence=sequence,
         name=name,
@@ -79,10 +102,10 @@ def make_publication(
         seq=len(events),
         last_event_id=event_id(len(events)),
         base=document.descriptor,
-        epochs=(EpochEntry(epoch=EPOCH, kind=kind, dose=dosed),),
+        epochs=listed,
         segments=entries,
         ended=True,
-        bytes=_count(of_base, pictures, dose),
+        bytes=_count(of_base, pictures, doses),
     )
     return Publication((*of_base, *segments, *doses), with_own_size(manifest), events)
 
@@ -101,7 +124,7 @@ def make_results(manifest: Manifest, seconds: dict[str, float]) -> Results:
         pixels=pixels,
         bytes=manifest.bytes,
         bpp_total=8 * manifest.bytes.total / pixels,
-        dose_kind=manifest.epochs[-1].kind,
+        dose_kind=max((epoch.kind for epoch in manifest.epochs), key=list(DoseKind).index),
         seconds=seconds,
     )
 
@@ -119,20 +142,34 @@ def _entry(coded: Coded, blob: Blob) -> SegmentEntry:
     )
 
 
-def _events(entries: Sequence[SegmentEntry], base: Descriptor, dose: Descriptor | None) -> Iterator[Event]:
-    yield Event(seq=1, type="init", epoch=EPOCH, base=base, dose=dose)
-    for seq, entry in enumerate(entries, start=2):
-        yield Event(seq=seq, type="segment", epoch=entry.epoch, segment=entry)
-    yield Event(seq=len(entries) + 2, type="end", epoch=EPOCH)
+def _epoch_entry(number: int, epoch: Epoch, segments: Sequence[SegmentEntry]) -> EpochEntry:
+    first = next(entry.n for entry in segments if entry.epoch == number)
+    dose = None if epoch.dose is None else Blob(DOSE_TYPE, epoch.dose).descriptor
+    return EpochEntry(epoch=number, kind=epoch.kind, dose=dose, first=first, parent=epoch.parent)
 
 
-def _count(base: Sequence[Blob], pictures: Sequence[Coded], dose: bytes | None) -> ByteCounts:
+def _events(
+    segments: Sequence[SegmentEntry], base: Descriptor, epochs: Sequence[EpochEntry]
+) -> Iterator[Event]:
+    """All that a viewer is told who was there from the start: each epoch before its first segment."""
+    begins = {epoch.first: epoch for epoch in epochs}
+    told: list[dict[str, object]] = []
+    for entry in segments:
+        if (epoch := begins.get(entry.n)) is not None:
+            fields = {name: getattr(epoch, name) for name in EpochEntry.model_fields}
+            told.append({"type": "init", "base": base, **fields})
+        told.append({"type": "segment", "epoch": entry.epoch, "segment": entry})
+    told.append({"type": "end", "epoch": segments[-1].epoch})
+    yield from (Event.model_validate({"seq": seq, **event}) for seq, event in enumerate(told, start=1))
+
+
+def _count(base: Sequence[Blob], pictures: Sequence[Coded], doses: Sequence[Blob]) -> ByteCounts:
     """Bytes by what they are for; the manifest's own are added once it stands."""
     parsed = [parse_segment(coded.segment) for coded in pictures]
     latents = sum(len(segment.hyper) + len(segment.latents) for segment in parsed)
     return ByteCounts(
         latents=latents,
-        dose=len(dose or b""),
+        dose=sum(len(blob.data) for blob in doses),
         headers=sum(len(coded.segment) for coded in pictures) - latents,
         base=sum(len(blob.data) for blob in base),
     )

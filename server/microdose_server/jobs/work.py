@@ -1,12 +1,12 @@
 """The work of one job. torch is loaded here, and what it takes is given back when the process ends.
 
-load -> encode every picture -> distil a dose -> verify by decoding -> blobs -> publish
-                                                                                   |
-                nobody sees anything of a job before this one atomic step ---------+
+load -> encode every picture -> distil a dose for each shot -> verify by decoding -> blobs -> publish
+                                                                                                 |
+                nobody sees anything of a job before this one atomic step -----------------------+
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -16,20 +16,31 @@ from numpy.typing import NDArray
 
 from microdose import resources
 from microdose.base import LoadedBase
-from microdose.resources import Frame
+from microdose.resources import DoseChoice, Frame
 from microdose_server.codec.encode import Encoded, Encoder
 from microdose_server.codec.folder import load_base
 from microdose_server.distil.checkpoint import Keeper
-from microdose_server.distil.specialise import Budget, Dosed, Progress, Target, specialise
+from microdose_server.distil.plan import shorter
+from microdose_server.distil.shots import ShotDetector, shots_of
 from microdose_server.distil.targets import keep_target
+from microdose_server.distil.tiles import Target
 from microdose_server.intake.picture import read_picture
 from microdose_server.jobs.attempt import Assignment, make_attempt
 from microdose_server.jobs.checkpoints import Checkpoints
+from microdose_server.jobs.distillation import Distillation
+from microdose_server.jobs.dosing import Allowance, dose_shots, pixels_of
 from microdose_server.jobs.drafts import Drafts
 from microdose_server.jobs.horse import Errand
 from microdose_server.jobs.live import stream
 from microdose_server.jobs.progress import Reporter
-from microdose_server.jobs.publication import EPOCH, Coded, Publication, make_publication, make_results
+from microdose_server.jobs.publication import (
+    Coded,
+    Epoch,
+    Publication,
+    doses_of,
+    make_publication,
+    make_results,
+)
 from microdose_server.jobs.scratch import scratch
 from microdose_server.jobs.verify import Verifier
 from microdose_server.settings import Settings
@@ -52,10 +63,14 @@ class PictureEncoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EncodedPicture:
-    """A coded picture, and what a dose aims at for it: on disk, for pictures may be many."""
+    """A coded picture, and what a dose aims at for it: on disk, for there may be many.
+
+    cut: whether a shot begins with it.
+    """
 
     coded: Coded
     target: Target
+    cut: bool
 
 
 def run(errand: Errand) -> None:
@@ -90,9 +105,9 @@ def process(given: Assignment, encoder: PictureEncoder) -> None:
     ):
         frames = sequences.frames(sequence.id)
         pictures = list(encode(settings, frames, encoder, shelf, drafts, folder, report))
-        dosed = distil(settings, pictures, encoder, report, sequence, run)
-        verify(pictures, encoder, dosed, report)
-        publish_all(given, sequence, encoder.base, [picture.coded for picture in pictures], dosed)
+        pictures, epochs = distil(settings, pictures, encoder, report, sequence, run)
+        verify(pictures, encoder, epochs, report)
+        publish_all(given, sequence, encoder.base, [picture.coded for picture in pictures], epochs)
         run.discard()
 
 
@@ -107,13 +122,15 @@ def encode(
 ) -> Iterator[EncodedPicture]:
     """Every original read again, and through the teacher once, unless an earlier attempt has done that."""
     report.phase("encode", len(frames))
+    shots = ShotDetector()
     for done, frame in enumerate(frames, start=1):
+        pixels = read_picture(shelf.get(frame.digest), settings.limits).pixels
         encoded = drafts.find(frame)
         if encoded is None:
-            picture = read_picture(shelf.get(frame.digest), settings.limits)
-            encoded = encoder.encode(picture.pixels, epoch=EPOCH)
+            encoded = encoder.encode(pixels)
             drafts.keep(frame, encoded)
-        yield EncodedPicture(Coded(frame, encoded.segment), keep_target(folder, frame.n, encoded))
+        target = keep_target(folder, frame.n, encoded)
+        yield EncodedPicture(Coded(frame, encoded.segment), target, shots.is_cut(pixels))
         report.step(done)
 
 
@@ -124,40 +141,34 @@ def distil(
     report: Reporter,
     wish: resources.Sequence,
     keeper: Keeper,
-) -> Dosed:
-    """The dose for these pictures, the teacher's own output being the target."""
+) -> tuple[list[EncodedPicture], list[Epoch]]:
+    """A dose for each shot, the teacher's own output being the target: the pictures in their epochs."""
     report.phase("distil", settings.distil_steps)
-
-    def tell(progress: Progress) -> None:
-        report.step(progress.step, progress.loss, progress.psnr, steps=progress.steps)
-
-    return specialise(
-        encoder.base,
-        [picture.target for picture in pictures],
-        choice=wish.dose,
-        lmbda=wish.lmbda,
-        budget=Budget(settings.distil_steps, shorter(settings.distil_seconds, wish.dose_seconds)),
-        epoch=EPOCH,
-        report=tell,
-        device=settings.device,
-        most_bytes=wish.dose_bytes,
-        keeper=keeper,
+    shots = (
+        [range(len(pictures))] if wish.dose is DoseChoice.NONE else shots_of([one.cut for one in pictures])
     )
-
-
-def shorter(one: float | None, other: float | None) -> float | None:
-    """The least of two limits, either of which may be missing."""
-    given = [limit for limit in (one, other) if limit is not None]
-    return min(given) if given else None
+    targets = [[pictures[n].target for n in shot] for shot in shots]
+    pixels = sum(map(pixels_of, targets))
+    seconds = shorter(settings.distil_seconds, wish.dose_seconds)
+    allowance = Allowance(pixels, settings.distil_steps, seconds, wish.dose_bytes)
+    found = dose_shots(targets, allowance, Distillation(settings, encoder.base, report, wish, keeper))
+    placed = [
+        replace(pictures[n], coded=pictures[n].coded.in_epoch(epoch))
+        for shot, epoch in zip(shots, found.of_shots, strict=True)
+        for n in shot
+    ]
+    return placed, found.epochs
 
 
 def verify(
-    pictures: Sequence[EncodedPicture], encoder: PictureEncoder, dosed: Dosed, report: Reporter
+    pictures: Sequence[EncodedPicture], encoder: PictureEncoder, epochs: Sequence[Epoch], report: Reporter
 ) -> None:
     """Decode every segment as a viewer will. Raises NotReproducible or CorruptStream."""
     report.phase("verify", len(pictures))
-    verifier = Verifier(encoder.base, *([] if dosed.dose is None else [dosed.dose]))
+    verifier = number = None
     for done, picture in enumerate(pictures, start=1):
+        if (epoch := picture.coded.epoch) != number or verifier is None:
+            verifier, number = Verifier(encoder.base, *doses_of(epochs, epoch)), epoch
         verifier.check(picture.coded.frame.n, picture.coded.segment, picture.target.y_hat)
         report.step(done)
 
@@ -167,10 +178,10 @@ def publish_all(
     sequence: resources.Sequence,
     base: LoadedBase,
     coded: Sequence[Coded],
-    dosed: Dosed,
+    epochs: Sequence[Epoch],
 ) -> None:
     """Every blob first, then all that names them in one step. Raises Fenced."""
-    made = make_publication(sequence.id, sequence.name, base, coded, dosed.dose, dosed.kind)
+    made = make_publication(sequence.id, sequence.name, base, coded, epochs)
     keep(given, made)
     results = make_results(made.manifest, given.report.seconds)
     patiently(lambda: publish(given.client, given.attempt, made.manifest, made.events, results))

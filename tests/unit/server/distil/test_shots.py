@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from microdose_server.distil.shots import MEMORY, SIDE, ShotDetector, thumbnail
+from microdose_server.distil.shots import MEMORY, SIDE, ShotDetector, shots_of, thumbnail
 from tests.photos import Pixels, photo
 
 
@@ -40,3 +40,17 @@ def test_a_thumbnail_has_one_size(size: tuple[int, int]) -> None:
     seen = thumbnail(np.full((*size, 3), 100, np.uint8))
     assert seen.shape == (SIDE, SIDE)
     assert np.allclose(seen, 100, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("count", "cuts", "shots"),
+    [
+        (1, [], [range(1)]),
+        (40, [], [range(40)]),
+        (40, [13, 28], [range(13), range(13, 28), range(28, 40)]),
+        (40, [13, 29], [range(13), range(13, 40)]),  # the last one is too short for a dose of its own
+        (3, [0], [range(3)]),
+    ],
+)
+def test_shots_cover_a_sequence(count: int, cuts: list[int], shots: list[range]) -> None:
+    assert shots_of([n in cuts for n in range(count)]) == shots

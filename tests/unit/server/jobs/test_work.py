@@ -1,6 +1,7 @@
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -8,11 +9,12 @@ import redis
 from microdose import keys
 from microdose.decoder import Decoder
 from microdose.digest import digest_of
+from microdose.dose import DoseKind
 from microdose.errors import Fenced, NotFound
 from microdose.manifest import parse_manifest
 from microdose.resources import DoseChoice, Frame, SequenceCreate, SequenceState
 from microdose_client.bus import Bus
-from microdose_server.codec.encode import Encoded
+from microdose_server.codec.encode import Encoded, Encoder
 from microdose_server.jobs import outcome
 from microdose_server.jobs.attempt import Assignment
 from microdose_server.jobs.progress import Reporter
@@ -26,29 +28,34 @@ from microdose_server.store.drafts import read_checkpoint, read_drafts, write_ch
 from microdose_server.store.fields import to_field
 from microdose_server.store.named import named_by_checkpoints, named_by_drafts
 from microdose_server.store.sequences import Sequences
-from tests.photos import Pixels, encode, photo
+from tests.photos import Pixels, encode, photo, two_shots
 from tests.streams import job_events
 from tests.tiny_encoder import TinyEncoder
 
 Give = Callable[[], Assignment]
 
 
+def begin(client: redis.Redis, settings: Settings, pictures: Sequence[Pixels], **wishes: Any) -> Assignment:
+    """Begin a job on these pictures."""
+    sequence = Sequences(client).create(SequenceCreate(**wishes)).id
+    for n, pixels in enumerate(pictures):
+        data = encode(pixels)
+        digest = originals(settings.data_dir).put(data)
+        frame = Frame(n=n, digest=digest, size=len(data), width=96, height=64, name=f"{n}.png")
+        Sequences(client).put_frame(sequence, frame, settings.limits)
+    begun = outcome.begin(client, JobQueue(client).enqueue(sequence))
+    assert begun is not None
+    job, attempt = begun
+    return Assignment(client, settings, attempt, Reporter(Jobs(client), job, attempt.token, every_s=0))
+
+
 @pytest.fixture
 def give(bus: redis.Redis, tmp_path: Path) -> Give:
     """Begin a job on two photographs, without a dose."""
-    settings = Settings(data_dir=tmp_path)
 
     def make() -> Assignment:
-        sequence = Sequences(bus).create(SequenceCreate(name="photos", dose=DoseChoice.NONE)).id
-        for n in range(2):
-            data = encode(photo(n))
-            digest = originals(tmp_path).put(data)
-            frame = Frame(n=n, digest=digest, size=len(data), width=96, height=64, name=f"{n}.png")
-            Sequences(bus).put_frame(sequence, frame, settings.limits)
-        begun = outcome.begin(bus, JobQueue(bus).enqueue(sequence))
-        assert begun is not None
-        job, attempt = begun
-        return Assignment(bus, settings, attempt, Reporter(Jobs(bus), job, attempt.token, every_s=0))
+        pictures = [photo(0), photo(1)]
+        return begin(bus, Settings(data_dir=tmp_path), pictures, name="photos", dose=DoseChoice.NONE)
 
     return make
 
@@ -91,6 +98,41 @@ def test_results_and_progress_are_recorded(bus: redis.Redis, give: Give) -> None
     assert set(sequence.results.seconds) == {"encode", "distil", "verify", "publish"}
     phases = [event.job.phase for event in job_events(bus, given.attempt.job)]
     assert list(dict.fromkeys(phases))[1:] == ["load", "encode", "distil", "verify", "publish"]
+
+
+def test_each_shot_has_its_own_epoch(bus: redis.Redis, tmp_path: Path, tiny_encoder: Encoder) -> None:
+    given = begin(bus, Settings(data_dir=tmp_path, distil_steps=26), two_shots(), dose=DoseChoice.GAINS)
+    process(given, tiny_encoder)
+    manifest = parse_manifest(read_manifest(bus, given.attempt.sequence) or b"")
+    assert [(entry.kind, entry.first) for entry in manifest.epochs] == [
+        (DoseKind.GAINS, 0),
+        (DoseKind.GAINS, 14),
+    ]
+    assert [entry.epoch for entry in manifest.segments] == [0] * 14 + [1] * 12
+    for entry in manifest.segments:
+        doses = [public_blobs(tmp_path).get(dose.digest) for dose in manifest.doses(entry.epoch)]
+        segment = public_blobs(tmp_path).get(entry.blob.digest)
+        assert Decoder(tiny_encoder.base, *doses, threads=1).decode(segment).pixels.shape == (64, 96, 3)
+    told = [event.job for event in job_events(bus, given.attempt.job) if event.job.phase == "distil"]
+    assert max(job.step for job in told) == 26
+    assert {job.steps for job in told} == {26}
+
+
+def test_all_doses_together_obey_the_cap_on_bytes(
+    bus: redis.Redis, tmp_path: Path, tiny_encoder: Encoder
+) -> None:
+    settings = Settings(data_dir=tmp_path, distil_steps=26)
+    given = begin(bus, settings, two_shots(), dose=DoseChoice.FULL, dose_bytes=700)
+    process(given, tiny_encoder)
+    manifest = parse_manifest(read_manifest(bus, given.attempt.sequence) or b"")
+    assert manifest.bytes.dose <= 700
+
+
+def test_without_doses_shots_are_no_matter(bus: redis.Redis, tmp_path: Path) -> None:
+    given = begin(bus, Settings(data_dir=tmp_path), two_shots(), dose=DoseChoice.NONE)
+    process(given, TinyEncoder())
+    manifest = parse_manifest(read_manifest(bus, given.attempt.sequence) or b"")
+    assert [(entry.epoch, entry.kind) for entry in manifest.epochs] == [(0, DoseKind.NONE)]
 
 
 def test_originals_are_never_published(give: Give, tmp_path: Path) -> None:

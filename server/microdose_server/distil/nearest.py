@@ -1,0 +1,30 @@
+"""Which of several dosed students is nearest to the targets already: the one to start from."""
+
+from collections.abc import Sequence
+
+from microdose.base import LoadedBase
+from microdose.dose import dosed_student
+from microdose_server.codec.student import student_from_onnx
+from microdose_server.distil.objective import Objective
+from microdose_server.distil.overfit import Overfit
+from microdose_server.distil.patch import Patch
+from microdose_server.distil.rate import SCORED_TILES
+from microdose_server.distil.tiles import Target
+from microdose_server.training.lpips import LPIPS
+
+
+def nearest(
+    base: LoadedBase, targets: Sequence[Target], chains: Sequence[Sequence[bytes]], device: str = "cpu"
+) -> int:
+    """The number of the chain of doses, the oldest first, whose student has the least distortion.
+
+    Scored as `specialise` scores the student that it starts from. Raises as `dosed_student`.
+    """
+    if len(chains) == 1:
+        return 0
+    students = [student_from_onnx(dosed_student(base, chain)).to(device) for chain in chains]
+    generic = dict(students[0].named_parameters())
+    run = Overfit(Patch(base.document, generic), Objective(students[0], targets, LPIPS(), device))
+    tiles = run.sample(SCORED_TILES)
+    scores = [run.score(dict(student.named_parameters()), tiles) for student in students]
+    return scores.index(min(scores))
