@@ -10,10 +10,11 @@ import httpx
 import pytest
 
 from microdose import keys
-from microdose.manifest import Event
+from microdose.manifest import Event, Manifest
 from microdose.resources import JobEvent, JobState
 from microdose_server.api.pump import PAGE, QUEUE
 from microdose_server.jobs.records import Jobs
+from microdose_server.store.lock import poll
 from tests.served import Served, problem
 
 
@@ -155,6 +156,64 @@ def test_viewers_of_a_removed_sequence_are_told(served: Served) -> None:
     problem(served.http.get(events_path(job.sequence)), "gone")
     problem(served.http.get(f"/v1/sequences/{job.sequence}/manifest"), "gone")
     problem(served.http.get(f"/v1/sequences/{job.sequence}/manifest?wait=1"), "gone")
+
+
+def test_a_log_that_was_lost_is_told_and_what_comes_then_is_heard(served: Served) -> None:
+    job = served.queued()
+    served.publish(job)
+    key, manifest = keys.events(job.sequence), keys.manifest(job.sequence)
+    with listening(served, events_path(job.sequence), "4-0") as events:
+        assert next(events).id == "5-0"
+        older = Manifest.model_validate_json(served.bus.get(manifest) or b"")
+        older = older.model_copy(update={"seq": 2, "version": 2, "last_event_id": "2-0"})
+        with served.bus.pipeline(transaction=True) as pipeline:  # as from a back-up of before
+            pipeline.set(manifest, older.to_bytes())
+            pipeline.delete(key)
+            for seq in (1, 2):
+                event = Event(seq=seq, type="discontinuity").to_bytes()
+                pipeline.xadd(key, {"event": event}, id=f"{seq}-0")
+            pipeline.execute()
+        assert (reset := next(events)).name == "reset"
+        assert reset.id == "2-0"
+        served.bus.xadd(key, {"event": Event(seq=3, type="end").to_bytes()}, id="3-0")
+        assert [(event.name, event.id) for event in take(events, 1)] == [("end", "3-0")]
+
+
+def test_viewers_of_a_sequence_that_was_lost_come_back_and_are_told(served: Served) -> None:
+    job = served.queued()
+    served.publish(job)
+    with listening(served, events_path(job.sequence), "4-0") as events:
+        assert next(events).id == "5-0"
+        served.bus.delete(
+            *(name(job.sequence) for name in (keys.events, keys.manifest, keys.sequence, keys.frames))
+        )
+        assert [event.name for event in events] == ["bye"]
+    problem(served.http.get(events_path(job.sequence)), "not-found")
+
+
+def test_who_waits_for_a_manifest_learns_that_it_was_lost(served: Served) -> None:
+    job = served.queued()
+    version = served.publish(job).version
+    answers: list[httpx.Response] = []
+    path = f"/v1/sequences/{job.sequence}/manifest?since={version}&wait=30"
+    waiting = threading.Thread(target=lambda: answers.append(served.http.get(path)))
+    waiting.start()
+    assert poll(lambda: "microdose_listeners 1" in httpx.get(f"{served.url}/metrics").text, 60)
+    served.bus.delete(*(name(job.sequence) for name in (keys.events, keys.manifest, keys.sequence)))
+    waiting.join()
+    problem(answers[0], "not-found")
+
+
+def test_a_jobs_log_that_was_lost_ends_the_stream(served: Served) -> None:
+    job = served.queued()
+    path = f"/v1/jobs/{job.id}/events"
+    with listening(served, path) as events:
+        assert next(events).name == "state"
+        served.bus.delete(keys.job_events(job.id))
+        assert [event.name for event in events] == ["bye"]
+    served.begin(job)
+    with listening(served, path, f"{2**50}-0") as events:  # an id of another time
+        assert next(events).name == "state"
 
 
 @pytest.mark.parametrize("last", ["x", "1-x", "-1", "1-2-3", "²", "9" * 30])

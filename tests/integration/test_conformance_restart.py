@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from anyio import to_thread
 
-from microdose.errors import Unavailable
+from microdose import keys
+from microdose.errors import NotFound, Unavailable
 from microdose_client import AsyncClient, Client, Retry, Timeouts
 from microdose_server.settings import Settings
 from microdose_server.store.apikeys import ApiKeys, Scope
@@ -95,6 +96,26 @@ async def test_redis_restarts(make: Any, tmp_path: Path) -> None:
         live.picture()
         async with viewer, aclosing(pictures):
             assert (await waiting).n == 1
+
+
+async def test_redis_forgets_the_sequence(make: Any, redis_url: str, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", redis_url=redis_url)
+    with connect(redis_url) as bus:
+        bus.flushall()
+        _, key = ApiKeys(bus).create([Scope.VIEW])
+        live = Broadcast(bus, public_blobs(settings.data_dir))
+        live.epoch()
+        live.picture()
+        async with api(settings, 0) as url, make(server=url, key=key) as viewer:
+            pictures = viewer.each("follow", live.sequence, threads=1)
+            async with aclosing(pictures):
+                assert (await anext(pictures)).n == 0
+                live.picture()
+                assert (await anext(pictures)).n == 1
+                names = (keys.events, keys.manifest, keys.sequence)
+                bus.delete(*(name(live.sequence) for name in names))
+                with pytest.raises(NotFound):
+                    await anext(pictures)
 
 
 @pytest.mark.parametrize("scheme", ["http", "redis"])

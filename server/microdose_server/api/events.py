@@ -10,13 +10,14 @@ from fastapi import APIRouter, Depends
 from starlette.responses import StreamingResponse
 
 from microdose import keys
+from microdose.errors import NotFound, Removed
 from microdose.manifest import parse_manifest
 from microdose_server.api import sse
 from microdose_server.api.auth import LISTEN
 from microdose_server.api.ids import SequenceId
 from microdose_server.api.manifest import require_known
 from microdose_server.api.problem import problems
-from microdose_server.api.pump import START, is_later, parse_id
+from microdose_server.api.pump import START, StreamLost, is_later, parse_id
 from microdose_server.api.services import Here, Services
 from microdose_server.store.bus import read_manifest
 
@@ -46,23 +47,36 @@ async def _events(here: Services, sequence: str, after: str) -> AsyncIterator[by
         if is_later(after, newest := await _newest(here, sequence)):
             yield _reset(sequence, newest)  # an id of another time: the stream was lost and began anew
             after = newest
-        async with aclosing(sse.stream(here.pump, keys.events(sequence), after)) as entries:
-            async for entry in entries:
-                if entry is None:
-                    yield sse.ping()
-                    continue
-                removed = entry.type == "removed"
-                if parse_id(entry.id)[0] > parse_id(after)[0] + 1 and not removed:
-                    break  # ids are dense: some were trimmed
-                yield entry.message
-                if removed:
-                    return
-                after = entry.id
-            else:
-                break  # draining, or Redis is lost
-        after = await _newest(here, sequence)
-        yield _reset(sequence, after)
+        try:
+            async with aclosing(sse.stream(here.pump, keys.events(sequence), after)) as entries:
+                async for entry in entries:
+                    if entry is None:
+                        yield sse.ping()
+                        continue
+                    removed = entry.type == "removed"
+                    if parse_id(entry.id)[0] > parse_id(after)[0] + 1 and not removed:
+                        break  # ids are dense: some were trimmed
+                    yield entry.message
+                    if removed:
+                        return
+                    after = entry.id
+                else:
+                    break  # draining, or Redis is lost
+        except StreamLost:
+            if not await to_thread.run_sync(_is_known, here, sequence):
+                break  # who comes back is told so
+        if (newest := await _newest(here, sequence)) != after:
+            yield _reset(sequence, newest)
+        after = newest
     yield sse.bye()
+
+
+def _is_known(here: Services, sequence: str) -> bool:
+    try:
+        require_known(here, sequence)
+    except (NotFound, Removed):
+        return False
+    return True
 
 
 async def _newest(here: Services, sequence: str) -> str:

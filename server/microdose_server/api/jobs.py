@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Annotated
 
 from anyio import to_thread
@@ -15,7 +15,7 @@ from microdose_server.api import sse
 from microdose_server.api.auth import LISTEN, PUBLISH, READ
 from microdose_server.api.ids import JobId
 from microdose_server.api.problem import problems
-from microdose_server.api.pump import is_later
+from microdose_server.api.pump import START, StreamLost, is_later
 from microdose_server.api.query import Cursor, Limit, Wait
 from microdose_server.api.services import Here, Services
 
@@ -41,7 +41,7 @@ async def read(here: Here, job: JobId, wait: Wait = 0) -> Job:
             async for entry in entries:
                 if entry and JobEvent.model_validate_json(entry.data).job.state.final:
                     break
-    except TimeoutError:
+    except (TimeoutError, StreamLost):
         pass
     return await to_thread.run_sync(here.jobs.get, job)
 
@@ -60,22 +60,24 @@ async def follow(here: Here, job: JobId, after: Annotated[str, Depends(sse.resum
     204 if that was the last event there will be: browsers then stop asking.
     """
     record = await to_thread.run_sync(here.jobs.get, job)
-    if record.state.final and not is_later(await here.pump.last_id(keys.job_events(job)), after):
+    newest = await here.pump.last_id(keys.job_events(job))
+    if record.state.final and not is_later(newest, after):
         return Response(status_code=204)
-    return sse.respond(_events(here, job, after))
+    return sse.respond(_events(here, job, START if is_later(after, newest) else after))
 
 
 async def _events(here: Services, job: str, after: str) -> AsyncIterator[bytes]:
     yield sse.opening()
-    async with aclosing(sse.stream(here.pump, keys.job_events(job), after)) as entries:
-        async for entry in entries:
-            if entry is None:
-                yield sse.ping()
-                continue
-            event = JobEvent.model_validate_json(entry.data)
-            yield sse.message(event.type, entry.data, entry.id)
-            if event.job.state.final:
-                return
+    with suppress(StreamLost):  # who comes back is told whether there still is such a job
+        async with aclosing(sse.stream(here.pump, keys.job_events(job), after)) as entries:
+            async for entry in entries:
+                if entry is None:
+                    yield sse.ping()
+                    continue
+                event = JobEvent.model_validate_json(entry.data)
+                yield sse.message(event.type, entry.data, entry.id)
+                if event.job.state.final:
+                    return
     yield sse.bye()
 
 

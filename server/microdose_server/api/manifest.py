@@ -15,7 +15,7 @@ from microdose_server.api.auth import READ
 from microdose_server.api.conditions import matches
 from microdose_server.api.ids import SequenceId
 from microdose_server.api.problem import problems
-from microdose_server.api.pump import START
+from microdose_server.api.pump import START, StreamLost
 from microdose_server.api.query import Wait
 from microdose_server.api.services import Here, Services
 from microdose_server.store.bus import is_removed, read_manifest
@@ -92,7 +92,7 @@ def _etag(data: bytes) -> str:
 
 
 async def _news(here: Services, sequence: str, data: bytes | None, seconds: float) -> bool:
-    """Whether an event comes after the manifest's last one within `seconds`."""
+    """Whether an event comes after the manifest's last one within `seconds`, or the log is lost."""
     after = parse_manifest(data).last_event_id if data else START
     try:
         async with (
@@ -102,3 +102,5 @@ async def _news(here: Services, sequence: str, data: bytes | None, seconds: floa
             return await anext(entries, None) is not None
     except TimeoutError:
         return False
+    except StreamLost:
+        return True

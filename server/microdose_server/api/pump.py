@@ -4,6 +4,9 @@
 
 A listener first reads the log itself up to its end, then lives on its queue. One that falls behind loses its
 queue, not its place: it goes back to the log. So memory is bounded, and a slow viewer delays nobody.
+
+XREAD waits for ids later than the last one: for ever, where a stream was deleted, or lost with its Redis and
+begun anew. So the pump looks, every LOOK_S, whether each stream still reaches as far as it was read.
 """
 
 import asyncio
@@ -11,6 +14,7 @@ import json
 import logging
 import re
 import threading
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +31,7 @@ from microdose_server.store.redis import Entries, text
 BLOCK_S = 0.2
 """One XREAD waits this long; it is also how late a newly followed stream may join."""
 RETRY_S = 0.5
+LOOK_S = 1.0
 PAGE = 500
 QUEUE = 1000
 START = "0-0"
@@ -37,6 +42,10 @@ log = logging.getLogger(__name__)
 
 StreamName = bytes | str | memoryview  # in the terms of redis-py's annotations
 StreamId = int | bytes | str | memoryview
+
+
+class StreamLost(Exception):
+    """A stream ends before what was read of it: it is gone, or another one by the same name."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,7 @@ class Entry:
 class _Listener:
     queue: asyncio.Queue[Entry | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
     behind: bool = False
+    lost: bool = False
 
     def offer(self, entry: Entry | None) -> None:
         """Hand over an entry (None: wake up), or note that one was missed."""
@@ -114,7 +124,7 @@ class Pump:
         """Every entry of stream `key` later than the id `after`, in order; None after `quiet_s` of silence.
 
         It ends only when the process drains. Close it (`contextlib.aclosing`) when done early.
-        Raises redis.RedisError when Redis is lost.
+        Raises redis.RedisError when Redis is lost, StreamLost.
         """
         while not self.draining:
             async for entry in self._log(key, after):
@@ -125,6 +135,8 @@ class Pump:
                     after = entry.id
                     yield entry
                 while not (self.draining or (listener.behind and listener.queue.empty())):
+                    if listener.lost:
+                        raise StreamLost(f"{key} does not reach {after} any more")
                     try:
                         async with asyncio.timeout(quiet_s):
                             live = await listener.queue.get()
@@ -166,6 +178,7 @@ class Pump:
                     del self._positions[key]
 
     def _run(self) -> None:
+        look_at = 0.0
         while not self._ended.is_set():
             with self._lock:
                 positions = dict(self._positions)
@@ -176,10 +189,24 @@ class Pump:
                     self._wanted.wait()
                 continue
             try:
+                if time.monotonic() >= look_at:
+                    self._look(positions)
+                    look_at = time.monotonic() + LOOK_S
                 self._read(positions)
             except Exception as error:  # a pump that ended would leave every listener waiting for ever
                 log.warning("following streams: %r; trying again", error)
+                look_at = 0.0
                 self._ended.wait(RETRY_S)
+
+    def _look(self, positions: dict[str, str]) -> None:
+        with self._client.pipeline(transaction=False) as pipeline:
+            for key in positions:
+                pipeline.xrevrange(key, count=1)
+            ends = [text(found[0][0]) if found else START for found in pipeline.execute()]
+        for (key, position), end in zip(positions.items(), ends, strict=True):
+            if is_later(position, end):
+                self._move(key, position, end)
+                self._loop.call_soon_threadsafe(self._lose, key)
 
     def _read(self, positions: dict[str, str]) -> None:
         wanted = cast(dict[StreamName, StreamId], positions)
@@ -187,10 +214,18 @@ class Pump:
         for name, found in cast(list[tuple[bytes, Entries]], answer):
             key = text(name)
             entries = [Entry(text(entry_id), fields[b"event"]) for entry_id, fields in found]
-            with self._lock:
-                if self._positions.get(key) == positions[key]:  # not followed anew in the meantime
-                    self._positions[key] = entries[-1].id
+            self._move(key, positions[key], entries[-1].id)
             self._loop.call_soon_threadsafe(self._deliver, key, entries)
+
+    def _move(self, key: str, old: str, new: str) -> None:
+        with self._lock:
+            if self._positions.get(key) == old:  # not followed anew in the meantime
+                self._positions[key] = new
+
+    def _lose(self, key: str) -> None:
+        for listener in self._listeners.get(key, ()):
+            listener.lost = True
+            listener.offer(None)
 
     def _deliver(self, key: str, entries: list[Entry]) -> None:
         for listener in self._listeners.get(key, ()):

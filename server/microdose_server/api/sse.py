@@ -46,7 +46,10 @@ def resume_id(
 
 
 async def stream(pump: Pump, key: str, after: str) -> AsyncGenerator[Entry | None]:
-    """The entries of `key`; None in silence. Ends when Redis is lost: the client will come back."""
+    """The entries of `key`; None in silence. Ends when Redis is lost: the client will come back.
+
+    Raises StreamLost.
+    """
     async with aclosing(pump.follow(key, after, quiet_s=PING_S)) as entries:
         try:
             async for entry in entries:

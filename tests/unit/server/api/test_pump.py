@@ -1,13 +1,16 @@
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
 
 import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microdose_server.api.pump import BLOCK_S, PAGE, QUEUE, Entry, Pump, is_later, parse_id
+from microdose_server.api.pump import BLOCK_S, PAGE, QUEUE, Entry, Pump, StreamLost, is_later, parse_id
+from microdose_server.store.embedded import EmbeddedValkey
 from microdose_server.store.redis import connect
 
 KEY = "a stream"
@@ -103,6 +106,66 @@ def test_a_cut_connection_costs_nothing(bus: redis.Redis, redis_url: str) -> Non
                 add(bus, n, n + 1)
                 assert await take(entries, 1) == [n]
                 bus.client_kill_filter(_type="normal", skipme=True)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("begun_anew", [False, True])
+def test_a_stream_that_is_gone_is_told_to_all_who_follow_it(
+    bus: redis.Redis, redis_url: str, begun_anew: bool
+) -> None:
+    async def scenario() -> None:
+        add(bus, 1, 10)
+        add(bus, 1, 10, key="another")
+        async with AsyncExitStack() as stack:
+            pump = await stack.enter_async_context(pumping(redis_url))
+            first, second, other = [
+                await stack.enter_async_context(aclosing(pump.follow(key, quiet_s=60)))
+                for key in (KEY, KEY, "another")
+            ]
+            for entries in (first, second, other):
+                assert await take(entries, 9) == list(range(1, 10))
+            waiting = [asyncio.create_task(take(entries, 1)) for entries in (first, second, other)]
+            bus.delete(KEY)
+            if begun_anew:
+                add(bus, 1, 3)
+            for task in waiting[:2]:
+                with pytest.raises(StreamLost, match="a stream does not reach 9-0 any more"):
+                    await task
+            add(bus, 10, 11, key="another")
+            assert await waiting[2] == [10]
+            async with aclosing(pump.follow(KEY, "2-0", quiet_s=60)) as entries:
+                add(bus, 3, 5)
+                assert await take(entries, 2) == [3, 4]
+
+    asyncio.run(scenario())
+
+
+def test_a_redis_that_comes_back_empty_is_told_too(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        valkey = EmbeddedValkey(tmp_path)
+        valkey.start()
+        async with pumping(valkey.url) as pump, aclosing(pump.follow(KEY, quiet_s=60)) as entries:
+            with connect(valkey.url) as bus:
+                add(bus, 1, 3)
+            assert await take(entries, 2) == [1, 2]
+            waiting = asyncio.create_task(take(entries, 1))
+            valkey.stop()
+            shutil.rmtree(tmp_path / "redis")
+            with EmbeddedValkey(tmp_path), pytest.raises(StreamLost):
+                await waiting
+
+    asyncio.run(scenario())
+
+
+def test_a_stream_that_says_nothing_is_not_lost(bus: redis.Redis, redis_url: str) -> None:
+    async def scenario() -> None:
+        add(bus, 1, 3)
+        async with pumping(redis_url) as pump, aclosing(pump.follow(KEY, "2-0", quiet_s=0.05)) as entries:
+            for _ in range(50):  # two looks, by their interval
+                assert await anext(entries) is None
+            add(bus, 3, 4)
+            assert await take(entries, 1) == [3]
 
     asyncio.run(scenario())
 
