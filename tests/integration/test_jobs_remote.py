@@ -90,6 +90,32 @@ def test_a_distillation_goes_on_elsewhere_from_its_checkpoint(
     assert files(tmp_path / "two") == set()
 
 
+def test_a_live_sequence_goes_on_elsewhere_from_what_is_published(
+    served: Served, redis_url: str, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    sequence = Sequences(served.bus).create(SequenceCreate(live=True, dose=DoseChoice.NONE)).id
+    job = JobQueue(served.bus, work="tests.job_bodies.streaming").enqueue(sequence)
+    environ = {
+        "MICRODOSE_BLOBS_URL": served.url,
+        "MICRODOSE_KEY": ApiKeys(served.bus).create([Scope.WORKER])[1],
+    }
+
+    def published() -> list[int]:
+        data = read_manifest(served.bus, sequence)
+        return [segment.n for segment in parse_manifest(data).segments] if data else []
+
+    for n, folder in enumerate(("one", "two")):
+        worker = start_worker(redis_url, **environ, MICRODOSE_DATA_DIR=str(tmp_path / folder))
+        served.put(sequence, n)
+        assert poll(lambda: n in published(), PATIENCE_S)  # noqa: B023  it is called at once
+        worker.send_signal(signal.SIGKILL)
+    start_worker(redis_url, **environ, MICRODOSE_DATA_DIR=str(tmp_path / "three"))
+    assert served.http.post(f"/v1/sequences/{sequence}/complete").status_code == 202
+    done = finish(served.bus, job)
+    assert (done.state, done.error) == (JobState.SUCCEEDED, None)
+    assert published() == [0, 1]
+
+
 @pytest.mark.parametrize("scope", [Scope.PUBLISH, Scope.VIEW])
 def test_only_workers_read_originals_and_write_blobs(served: Served, scope: Scope) -> None:
     digest = served.put(served.create(), 0).json()["digest"]
@@ -103,6 +129,7 @@ def test_only_workers_read_originals_and_write_blobs(served: Served, scope: Scop
     mine = served.key(Scope.WORKER)
     assert served.http.get(f"/v1/originals/{digest}", headers=mine).content == encode(photo(0))
     problem(served.http.get("/v1/sequences", headers=mine), "forbidden")
+    problem(served.http.get(f"/v1/blobs/{digest}", headers=mine), "not-found")
 
 
 def test_checkpoints_alone_can_be_removed(served: Served) -> None:

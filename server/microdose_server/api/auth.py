@@ -37,6 +37,8 @@ Publisher = Annotated[ApiKey, PUBLISH]
 """As PUBLISH, where the key itself is of use."""
 READ = allow(Scope.VIEW, Scope.PUBLISH)
 """Publishers may read as well: they follow their own jobs."""
+FETCH = allow(Scope.VIEW, Scope.PUBLISH, Scope.WORKER)
+"""Workers as well: who takes a live sequence over begins with what is published of it."""
 
 
 async def _listening(here: Here, key: Annotated[ApiKey, READ]) -> AsyncIterator[None]:

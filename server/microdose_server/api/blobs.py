@@ -7,7 +7,7 @@ from starlette.responses import FileResponse
 
 from microdose.digest import repr_digest
 from microdose_server.api import ranges
-from microdose_server.api.auth import READ
+from microdose_server.api.auth import FETCH
 from microdose_server.api.conditions import matches
 from microdose_server.api.problem import problems
 from microdose_server.api.services import Here
@@ -23,8 +23,8 @@ DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
 FOREVER = "public, max-age=31536000, immutable"
 
 
-@router.head("/{digest}", dependencies=[READ], include_in_schema=False)
-@router.get("/{digest}", dependencies=[READ], response_class=FileResponse, responses=DOCUMENTED)
+@router.head("/{digest}", dependencies=[FETCH], include_in_schema=False)
+@router.get("/{digest}", dependencies=[FETCH], response_class=FileResponse, responses=DOCUMENTED)
 def read(
     here: Here, request: Request, digest: str, if_none_match: Annotated[str | None, Header()] = None
 ) -> Response:

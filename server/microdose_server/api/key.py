@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from microdose_server.api.auth import READ
+from microdose_server.api.auth import FETCH
 from microdose_server.store.apikeys import ApiKey
 
 router = APIRouter(prefix="/key", tags=["key"])
@@ -15,7 +15,7 @@ not asked for together again. And so long once more while it asks, so that nobod
 
 
 @router.get("")
-async def read(key: Annotated[ApiKey, READ], response: Response) -> ApiKey:
+async def read(key: Annotated[ApiKey, FETCH], response: Response) -> ApiKey:
     """The key that this request was made with, without its secret."""
     held_s = randint(HELD_S, 2 * HELD_S)
     response.headers["Cache-Control"] = f"public, max-age={held_s}, stale-while-revalidate={HELD_S}"
