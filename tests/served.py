@@ -39,7 +39,11 @@ class Served:
 
     def key(self, *scopes: Scope) -> dict[str, str]:
         """The header of a new key."""
-        return {"Authorization": f"Bearer {ApiKeys(self.bus).create(scopes)[1]}"}
+        return {"Authorization": f"Bearer {self.token(*scopes)}"}
+
+    def token(self, *scopes: Scope) -> str:
+        """A new key."""
+        return ApiKeys(self.bus).create(scopes)[1]
 
     def create(self) -> str:
         """A new, open sequence's id."""

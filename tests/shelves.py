@@ -1,6 +1,7 @@
 """Places that hold a published sequence, real and local, whose contents a test may spoil.
 
 HttpShelf    a real HTTP server on loopback       RedisShelf   a real Valkey, filled by the server's own code
+RelayShelf   the first, behind a real relay
 """
 
 import json
@@ -18,11 +19,13 @@ from microdose_client.api import Api
 from microdose_client.bus import Bus
 from microdose_client.http import Http
 from microdose_client.source import Source
+from microdose_server.settings import Settings
 from microdose_server.store.bus import put_hot_blob
-from tests.loopback import Loopback, Reply, Request, problem_reply
+from tests.live import live_relay
+from tests.loopback import Loopback, Reply, Request, json_reply, problem_reply
 from tests.tiny_base import TinySequence
 
-KEY = "md_viewer_secret"
+KEY = f"md_{12 * 'v'}_{43 * 's'}"
 ONCE = Retry(attempts=1)
 SHORT = Timeouts(connect=5.0, read=0.3, total=30.0)
 OPERATIONS = (Path(__file__).parents[1] / "docs" / "operations.md").read_text()
@@ -91,10 +94,35 @@ class HttpShelf:
     def _answer(self, request: Request) -> Reply:
         if request.headers.get("authorization") != f"Bearer {KEY}":
             return problem_reply("unauthorized", "this key is not known here")
+        if request.path == "/v1/key":
+            return json_reply({"id": KEY[3:15], "scopes": ["view"], "created": "2026-01-01T00:00:00Z"})
         with self._lock:
             self.fetched.append(request.path)
         data = self.documents.get(request.path)
         return problem_reply("not-found", f"no {request.path}") if data is None else Reply(body=data)
+
+
+class RelayShelf(HttpShelf):
+    """Serves the same through a relay, which keeps blobs in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._relay = live_relay(Settings(data_dir=folder, upstream=super().url), KEY)
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._url = self._relay.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._relay.__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)
 
 
 class RedisShelf:

@@ -14,8 +14,9 @@ from microdose_server import cli
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
-SERVICES = {"valkey", "api", "door", "worker-cpu", "worker-gpu"}
-OURS = {"api", "worker-cpu", "worker-gpu"}
+SERVICES = {"valkey", "api", "door", "worker-cpu", "worker-gpu", "relay"}
+OF_REDIS = {"api", "worker-cpu", "worker-gpu"}
+OURS = OF_REDIS | {"relay"}
 TLS = {"MICRODOSE_CERTIFICATE": "/nowhere/chain.pem", "MICRODOSE_CERTIFICATE_KEY": "/nowhere/key.pem"}
 
 
@@ -34,7 +35,7 @@ def compose(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str
 
 @pytest.fixture(scope="module")
 def config() -> dict[str, Any]:
-    done = compose("--profile", "gpu")
+    done = compose("--profile", "gpu", "--profile", "relay")
     assert (done.returncode, done.stderr) == (0, "")
     parsed: dict[str, Any] = json.loads(done.stdout)
     assert set(parsed["services"]) == SERVICES
@@ -85,16 +86,21 @@ def test_commands_are_ours(config: dict[str, Any], name: str) -> None:
     service = config["services"][name]
     cli.parser().parse_args(service["command"])
     assert (ROOT / service["build"]["dockerfile"]).is_file()
-    waits = service["depends_on"]["valkey"]
-    assert waits["condition"] == "service_healthy"
 
 
-def test_only_the_door_is_reached_from_outside_and_only_from_this_host(config: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", sorted(OF_REDIS))
+def test_services_wait_for_redis(config: dict[str, Any], name: str) -> None:
+    assert config["services"][name]["depends_on"]["valkey"]["condition"] == "service_healthy"
+
+
+def test_only_the_doors_are_reached_from_outside_and_only_from_this_host(config: dict[str, Any]) -> None:
+    doors = {"door": ("8710", 8080), "relay": ("8711", 8710)}
     outside = {name for name, service in config["services"].items() if "outside" in service["networks"]}
-    assert outside == {"door"}
-    assert {name for name, service in config["services"].items() if service.get("ports")} == {"door"}
-    (port,) = config["services"]["door"]["ports"]
-    assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "8710", 8080)
+    assert outside == set(doors)
+    assert {name for name, service in config["services"].items() if service.get("ports")} == set(doors)
+    for name, (published, target) in doors.items():
+        (port,) = config["services"][name]["ports"]
+        assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", published, target)
     assert config["networks"]["bus"]["internal"] is config["networks"]["front"]["internal"] is True
 
 
@@ -102,7 +108,7 @@ def test_data_is_in_named_volumes_and_nothing_is_secret(config: dict[str, Any]) 
     for service in config["services"].values():
         for volume in service.get("volumes", []):
             assert volume["type"] == "volume" or volume["read_only"] is True
-    assert set(config["volumes"]) == {"data", "valkey"}
+    assert set(config["volumes"]) == {"data", "relay", "valkey"}
     assert not re.search(r"password|secret|changeme|changethis|token", json.dumps(config), re.IGNORECASE)
 
 
@@ -120,7 +126,16 @@ def test_the_gpu_is_reserved_for_its_worker_alone(config: dict[str, Any]) -> Non
     assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
     assert config["services"]["worker-gpu"]["command"] == ["worker", "--device", "cuda"]
     plain = json.loads(compose().stdout)
-    assert set(plain["services"]) == SERVICES - {"worker-gpu"}
+    assert set(plain["services"]) == SERVICES - {"worker-gpu", "relay"}
+
+
+def test_a_relay_stands_alone_and_is_told_whom_to_ask(config: dict[str, Any]) -> None:
+    relay = config["services"]["relay"]
+    assert not relay.get("depends_on")
+    assert set(relay["networks"]) == {"outside"}
+    told = {"MICRODOSE_UPSTREAM": "https://origin.example.org", "MICRODOSE_KEY": "md_k"}
+    alone = json.loads(compose("--profile", "relay", **told).stdout)["services"]["relay"]["environment"]
+    assert told.items() <= alone.items()
 
 
 def test_tls_wants_a_certificate_and_mounts_it() -> None:

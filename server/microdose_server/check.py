@@ -30,8 +30,8 @@ class Finding:
 
 
 def check(settings: Settings, role: str | None = None) -> Iterator[Finding]:
-    """Look at everything, or at what a running `role` (api, worker) needs to stay in service."""
-    for name, look in {**ALWAYS, **ROLES[role]}.items():
+    """Look at everything, or at what a running `role` (api, worker, relay) needs to stay in service."""
+    for name, look in ROLES[role].items():
         try:
             yield Finding(name, True, look(settings))
         except (MicrodoseError, redis.RedisError, OSError) as error:
@@ -87,7 +87,7 @@ def the_keys(settings: Settings) -> str:
 
 
 def the_api(settings: Settings) -> str:
-    """The API of this host answers and can serve."""
+    """The API, or the relay, of this host answers and can serve."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/readyz"
     try:
@@ -111,9 +111,10 @@ def the_worker(settings: Settings) -> str:
     return f"{len(here)} on {socket.gethostname()}"
 
 
-ALWAYS: dict[str, Check] = {"redis": the_redis, "disk": the_disk}
+SHARED: dict[str, Check] = {"redis": the_redis, "disk": the_disk}
 ROLES: dict[str | None, dict[str, Check]] = {
-    None: {"weights": the_weights, "keys": the_keys},
-    "api": {"api": the_api},
-    "worker": {"worker": the_worker},
+    None: SHARED | {"weights": the_weights, "keys": the_keys},
+    "api": SHARED | {"api": the_api},
+    "worker": SHARED | {"worker": the_worker},
+    "relay": {"relay": the_api},
 }

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed (one clear line on stderr), 2 usage.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -26,6 +27,7 @@ EXAMPLES = """examples:
   microdose-server up --data-dir /srv/microdose       everything in one command
   REDIS_URL=redis://bus:6379 microdose-server serve   the API alone
   REDIS_URL=redis://bus:6379 microdose-server worker  one more worker
+  microdose-server relay --upstream https://origin.example.org   its streams, at another site
   microdose-server keys create --scope publish --name camera-3
 
 Options can be set in the environment as well: --data-dir as MICRODOSE_DATA_DIR.
@@ -87,18 +89,27 @@ def parser() -> argparse.ArgumentParser:
         help="of the API, if this machine does not share its data folder; with a key of the scope worker in"
         " MICRODOSE_KEY",
     )
+    relay = commands.add_parser("relay", help="carry another server's streams to viewers here; no Redis")
+    relay.epilog = (
+        "example: MICRODOSE_KEY=md_... microdose-server relay --upstream https://origin.example.org"
+    )
+    relay.add_argument("--upstream", metavar="URL", help="of that server; a key of its own in MICRODOSE_KEY")
+    relay.add_argument("--cache-bytes", type=int, metavar="N", help="the most its blobs take (10 GiB)")
     for command, run in ((up, _up), (serve, _serve), (worker, _worker)):
         _add_common(command)
         command.set_defaults(run=run)
-    for command in (up, serve):
+    _add_everywhere(relay)
+    relay.set_defaults(run=_relay)
+    for command in (up, serve, relay):
         command.add_argument("--host", help="address to listen on (127.0.0.1)")
         command.add_argument("--port", type=int, help="port to listen on; 0 takes a free one (8710)")
     for command in (up, worker):
         command.add_argument("--device", help="cpu, cuda or cuda:N (cpu)")
     check = commands.add_parser("check", help="is all there that this host needs? exit code 0 says so")
     check.epilog = "example: microdose-server check --for worker (a container's health check)"
-    check.add_argument("--for", dest="role", choices=["api", "worker"], help="and does this one run here?")
-    check.add_argument("--host", help="where the API listens (127.0.0.1)")
+    roles = ["api", "worker", "relay"]
+    check.add_argument("--for", dest="role", choices=roles, help="and does this one run here?")
+    check.add_argument("--host", help="where the API, or the relay, listens (127.0.0.1)")
     check.add_argument("--port", type=int, help="its port (8710)")
     _add_common(check)
     check.set_defaults(run=_check)
@@ -113,8 +124,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_common(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--data-dir", type=Path, help="folder of blobs, key and embedded Valkey")
     command.add_argument("--redis", dest="redis_url", metavar="URL", help="use this Redis (or set REDIS_URL)")
+    _add_everywhere(command)
+
+
+def _add_everywhere(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data-dir", type=Path, help="folder of blobs, key and embedded Valkey")
     command.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
     command.add_argument("--log-format", choices=["text", "json"], help="lines on stderr (text)")
     command.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
@@ -164,6 +179,16 @@ def _serve(options: argparse.Namespace) -> int:
 
     settings, announce = _settings(options), announcer(options.json)
     serve(settings, lambda url: announce("ready", f"microdose-server is ready at {url}", url=url))
+    return 0
+
+
+def _relay(options: argparse.Namespace) -> int:
+    from microdose_server.relay.server import relay
+    from microdose_server.store.shelf import KEY
+
+    settings, announce = _settings(options), announcer(options.json)
+    key = os.environ.get(KEY, "")
+    relay(settings, key, lambda url: announce("ready", f"microdose-server relay is ready at {url}", url=url))
     return 0
 
 

@@ -37,6 +37,7 @@ class Limits(BaseModel):
     max_json_bytes: int = Field(default=64 << 10, gt=0, description="a body of JSON")
     max_connections: int = Field(default=4096, gt=0, description="at a time, of one API process")
     max_streams: int = Field(default=2048, gt=0, description="event streams at a time, of one API key")
+    max_followed: int = Field(default=256, gt=0, description="sequences at a time, of one relay")
     head_s: float = Field(default=20.0, gt=0, description="a connection without a whole request head")
     silence_s: float = Field(default=30.0, gt=0, description="a pause between two parts of a body")
     min_body_rate: int = Field(default=4096, gt=0, description="bytes per second, over `silence_s`")
@@ -59,6 +60,8 @@ class Settings(BaseSettings):
     blobs_url: str | None = Field(
         default=None, description="of the API, for a worker that shares no data folder with it"
     )
+    upstream: str | None = Field(default=None, description="URL of the server whose streams a relay carries")
+    cache_bytes: int = Field(default=10 * 1024 * MIB, ge=MAX_BLOB_BYTES, description="of a relay's blobs")
     host: str = "127.0.0.1"
     port: int = Field(default=8710, ge=0, le=65535)
     device: str = "cpu"

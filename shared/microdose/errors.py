@@ -49,6 +49,10 @@ class Unavailable(MicrodoseError):
     """A server, Redis or a disk that cannot be reached or is too slow: try again later."""
 
 
+class BadUpstream(MicrodoseError):
+    """An answer that a relay got from its upstream, and that is not what was asked for."""
+
+
 class Fenced(MicrodoseError):
     """An attempt to publish by a worker that a newer attempt has replaced."""
 

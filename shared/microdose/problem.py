@@ -27,6 +27,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "range-not-satisfiable": (416, "The range lies outside the blob"),
     "too-many-requests": (429, "Too many requests"),
     "internal": (500, "Something went wrong on the server"),
+    "bad-upstream": (502, "The relay's upstream gave an answer that is of no use"),
     "unavailable": (503, "A part of the service cannot be reached"),
     "over-quota": (507, "The key's quota is used up"),
     "no-space": (507, "The server's disk is full"),
@@ -51,6 +52,7 @@ SLUGS: dict[type[MicrodoseError], str] = {
     errors.NotFound: "not-found",
     errors.Removed: "gone",
     errors.Unavailable: "unavailable",
+    errors.BadUpstream: "bad-upstream",
     errors.Fenced: "fenced",
     errors.Diverged: "diverged",
 }

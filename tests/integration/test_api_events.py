@@ -2,9 +2,6 @@
 
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 import httpx
 import pytest
@@ -15,43 +12,8 @@ from microdose.resources import JobEvent, JobState
 from microdose_server.api.pump import PAGE, QUEUE
 from microdose_server.jobs.records import Jobs
 from microdose_server.store.lock import poll
+from tests.listening import Sent, listening, take
 from tests.served import Served, problem
-
-
-@dataclass(frozen=True)
-class Sent:
-    """One server-sent event."""
-
-    name: str
-    data: str
-    id: str | None
-
-
-@contextmanager
-def listening(served: Served, path: str, last: str | None = None) -> Iterator[Iterator[Sent]]:
-    """The events of a stream as they arrive; the stream stands when this returns."""
-    headers = {"Last-Event-ID": last} if last else {}
-    with served.http.stream("GET", path, headers=headers) as answer:
-        assert answer.status_code == 200
-        assert answer.headers["content-type"].startswith("text/event-stream")
-        lines = answer.iter_lines()
-        assert next(lines) == ": microdose"
-        yield parse(lines)
-
-
-def parse(lines: Iterator[str]) -> Iterator[Sent]:
-    fields: dict[str, str] = {}
-    for line in lines:
-        if line:
-            name, _, value = line.partition(": ")
-            fields[name] = value
-        elif "event" in fields:
-            yield Sent(fields["event"], fields["data"], fields.get("id"))
-            fields = {}
-
-
-def take(events: Iterator[Sent], count: int) -> list[Sent]:
-    return [next(events) for _ in range(count)]
 
 
 def events_path(sequence: str) -> str:

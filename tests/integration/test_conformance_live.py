@@ -1,8 +1,8 @@
-"""Following a live sequence: one suite over both transports and both clients, on the real API and Valkey."""
+"""Following a live sequence: one suite over all ways and both clients, on the real API, relay and Valkey."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from microdose.errors import CorruptStream, DoseMismatch, NotFound, Removed
 from microdose.ids import new_id
 from microdose_client import AsyncClient, Client, DecodedPicture, Retry
 from microdose_client.cache import BlobCache
+from microdose_server.settings import Settings
 from microdose_server.store.apikeys import Scope
 from microdose_server.store.blobs import public_blobs
 from tests.broadcast import Broadcast
+from tests.live import live_relay
 from tests.served import Served
 from tests.shelves import RedisShelf
 from tests.viewers import Viewer
@@ -31,15 +33,22 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["http", "redis"])
-def options(request: pytest.FixtureRequest, served: Served, redis_url: str, tmp_path: Path) -> dict[str, Any]:
-    """How to reach the sequence: over HTTP with a viewer's key, or in Redis as a viewer's user."""
+@pytest.fixture(params=["http", "redis", "relay"])
+def options(
+    request: pytest.FixtureRequest, served: Served, redis_url: str, tmp_path: Path
+) -> Iterator[dict[str, Any]]:
+    """How to reach the sequence: with a viewer's key over HTTP, there or at a relay; as a viewer in Redis."""
     common = {"cache_dir": tmp_path / "cache", "retry": QUICK}
-    if request.param == "http":
-        key = served.key(Scope.VIEW)["Authorization"].removeprefix("Bearer ")
-        return common | {"server": served.url, "key": key}
-    with RedisShelf(redis_url) as shelf:
-        return common | {"redis": shelf.url()}
+    if request.param == "redis":
+        with RedisShelf(redis_url) as shelf:
+            yield common | {"redis": shelf.url()}
+        return
+    with ExitStack() as stack:
+        url, key = served.url, served.token(Scope.VIEW)
+        if request.param == "relay":
+            settings = Settings(data_dir=tmp_path / "relay", upstream=url)
+            url = stack.enter_context(live_relay(settings, served.token(Scope.VIEW)))
+        yield common | {"server": url, "key": key}
 
 
 @pytest.fixture(params=[Client, AsyncClient])
@@ -247,6 +256,5 @@ async def test_a_lost_line_loses_nothing(viewer: Viewer, live: Broadcast, served
     async with viewer, aclosing(follow(viewer, live)) as pictures:
         for n in range(5):
             assert (await anext(pictures)).n == n
-            for user in ("viewer", "default"):  # of a viewer, and of the API itself
-                served.bus.execute_command("CLIENT", "KILL", "USER", user, "SKIPME", "yes")  # type: ignore[no-untyped-call]
+            served.bus.client_kill_filter(_type="normal", skipme=True)  # of a viewer, and of the API itself
             live.picture()

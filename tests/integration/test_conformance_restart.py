@@ -1,9 +1,15 @@
-"""A server that goes away and comes back: whoever follows goes on where it was."""
+"""A server, or a relay, that goes away and comes back: whoever follows goes on where it was."""
 
 import asyncio
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack, aclosing, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    ExitStack,
+    aclosing,
+    asynccontextmanager,
+)
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +25,7 @@ from microdose_server.store.blobs import public_blobs
 from microdose_server.store.embedded import EmbeddedValkey
 from microdose_server.store.redis import connect
 from tests.broadcast import Broadcast
-from tests.live import live_api
+from tests.live import live_api, live_relay
 from tests.viewers import Viewer
 
 pytestmark = pytest.mark.anyio
@@ -45,11 +51,21 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@asynccontextmanager
-async def api(settings: Settings, port: int) -> AsyncGenerator[str]:
+def api(settings: Settings, port: int) -> AbstractAsyncContextManager[str]:
     """The API, while this event loop goes on."""
+    return aside(live_api(settings, port=port))
+
+
+def relay(settings: Settings, key: str, port: int) -> AbstractAsyncContextManager[str]:
+    """A relay, while this event loop goes on."""
+    return aside(live_relay(settings, key, port))
+
+
+@asynccontextmanager
+async def aside(server: AbstractContextManager[str]) -> AsyncGenerator[str]:
+    """A server that is started and ended in threads."""
     with ExitStack() as stack:
-        url = await to_thread.run_sync(stack.enter_context, live_api(settings, port=port))
+        url = await to_thread.run_sync(stack.enter_context, server)
         try:
             yield url
         finally:
@@ -77,6 +93,43 @@ async def test_the_api_restarts(make: Any, redis_url: str, tmp_path: Path) -> No
                     assert (await anext(pictures)).n == 2
                     live.picture()
                     assert (await anext(pictures)).n == 3
+
+
+@pytest.mark.parametrize("victim", ["upstream", "relay"])
+async def test_one_of_a_relay_and_its_upstream_restarts(
+    make: Any, victim: str, redis_url: str, tmp_path: Path
+) -> None:
+    there, here = free_port(), free_port()
+    settings = Settings(data_dir=tmp_path / "data", redis_url=redis_url)
+    relayed = Settings(data_dir=tmp_path / "relay", upstream=f"http://127.0.0.1:{there}")
+    with connect(redis_url) as bus:
+        bus.flushall()
+        _, key = ApiKeys(bus).create([Scope.VIEW])
+        live = Broadcast(bus, public_blobs(settings.data_dir))
+        live.epoch()
+        live.picture()
+
+        def standing() -> AbstractAsyncContextManager[str]:
+            return relay(relayed, key, here) if victim == "upstream" else api(settings, there)
+
+        def falling() -> AbstractAsyncContextManager[str]:
+            return api(settings, there) if victim == "upstream" else relay(relayed, key, here)
+
+        async with (
+            standing(),
+            make(server=f"http://127.0.0.1:{here}", key=key) as viewer,
+            aclosing(viewer.each("follow", live.sequence, threads=1)) as pictures,
+        ):
+            async with falling():
+                assert (await anext(pictures)).n == 0
+            live.picture()
+            live.picture()
+            waiting = asyncio.create_task(anext(pictures))
+            async with falling():
+                assert (await waiting).n == 1
+                assert (await anext(pictures)).n == 2
+                live.picture()
+                assert (await anext(pictures)).n == 3
 
 
 async def test_redis_restarts(make: Any, tmp_path: Path) -> None:

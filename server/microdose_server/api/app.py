@@ -109,6 +109,7 @@ def _lifespan(
                     sandbox=sandbox,
                     intake=CapacityLimiter(os.cpu_count() or 1),
                 )
+                app.state.drain = pump.drain
                 yield
         client.close()
 

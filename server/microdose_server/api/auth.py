@@ -1,6 +1,8 @@
 """Who may call what: bearer keys and their scopes, and how many event streams each may hold."""
 
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import Depends
@@ -15,14 +17,19 @@ _bearer = HTTPBearer(auto_error=False, bearerFormat="md_<id>_<secret>")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
+def unauthorized() -> ProblemError:
+    """For who comes without a valid key."""
+    detail = "send 'Authorization: Bearer md_<id>_<secret>' with a key that is valid here"
+    return ProblemError(make_problem("unauthorized", detail))
+
+
 def allow(*scopes: Scope) -> Dependency:
     """A dependency that lets keys with one of `scopes` pass: 401 without a valid key, 403 with another."""
 
     def check(here: Here, credentials: Credentials) -> ApiKey:
         key = here.keys.verify(credentials.credentials) if credentials else None
         if key is None:
-            detail = "send 'Authorization: Bearer md_<id>_<secret>' with a key that is valid here"
-            raise ProblemError(make_problem("unauthorized", detail))
+            raise unauthorized()
         if not any(key.allows(scope) for scope in scopes):
             wanted = " or ".join(scopes)
             raise ProblemError(make_problem("forbidden", f"key {key.id} lacks the scope {wanted}"))
@@ -43,7 +50,13 @@ FETCH = allow(Scope.VIEW, Scope.PUBLISH, Scope.WORKER)
 
 async def _listening(here: Here, key: Annotated[ApiKey, READ]) -> AsyncIterator[None]:
     """Count an event stream from its request until its end."""
-    most, open_now = here.settings.limits.max_streams, here.streams
+    with counted(here.streams, key, here.settings.limits.max_streams):
+        yield
+
+
+@contextmanager
+def counted(open_now: Counter[str], key: ApiKey, most: int) -> Iterator[None]:
+    """Count an event stream of `key` while the context lasts. Raises too-many-requests beyond `most`."""
     if open_now[key.id] >= most:
         detail = f"key {key.id} has {most} event streams open, the most allowed here: close one first"
         raise ProblemError(make_problem("too-many-requests", detail))

@@ -11,6 +11,7 @@ from microdose_server.api.auth import FETCH
 from microdose_server.api.conditions import matches
 from microdose_server.api.problem import problems
 from microdose_server.api.services import Here
+from microdose_server.store.blobs import BlobStore
 
 router = APIRouter(prefix="/blobs", tags=["blobs"])
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
@@ -29,8 +30,12 @@ def read(
     here: Here, request: Request, digest: str, if_none_match: Annotated[str | None, Header()] = None
 ) -> Response:
     """The bytes that `digest` names, or ranges of them. Who fetches verifies."""
-    path = here.blobs.path(digest)
-    size = here.blobs.size(digest)
+    return answer(request, here.blobs, digest, if_none_match)
+
+
+def answer(request: Request, store: BlobStore, digest: str, if_none_match: str | None) -> Response:
+    """A blob of `store`, whole or in the ranges asked for. Raises NotFound, and 416 as `ranges.settle`."""
+    path, size = store.path(digest), store.size(digest)
     headers = {"ETag": f'"{digest}"', "Cache-Control": FOREVER, "Repr-Digest": repr_digest(digest)}
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)

@@ -22,7 +22,8 @@ from microdose_server.jobs.outcome import count_ends
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Counted by name; a client may make up any other."""
 _SECONDS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 30.0)
-_STARTED = time.time()
+STARTED = time.time()
+"""When this process began, in seconds since 1970."""
 
 
 def operation_id(route: APIRoute) -> str:
@@ -60,23 +61,23 @@ class _Present(Collector):
         self._here = here
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        yield _gauge("start_time_seconds", "When the process began, in seconds since 1970.", _STARTED)
-        yield _gauge("listeners", "Event streams and long polls that are open.", self._here.pump.listening)
+        yield gauge("start_time_seconds", "When the process began, in seconds since 1970.", STARTED)
+        yield gauge("listeners", "Event streams and long polls that are open.", self._here.pump.listening)
         free = shutil.disk_usage(self._here.settings.data_dir).free
-        yield _gauge("disk_free_bytes", "Free space for blobs and originals.", free)
+        yield gauge("disk_free_bytes", "Free space for blobs and originals.", free)
         try:
             found = list(self._of_redis())
         except redis.RedisError:
             found = []
-        yield _gauge("redis_up", "Whether Redis answers.", bool(found))
+        yield gauge("redis_up", "Whether Redis answers.", bool(found))
         yield from found
 
     def _of_redis(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         queue = self._here.queue
-        yield _gauge("jobs_waiting", "Jobs in line for a worker.", len(queue.waiting()))
-        yield _gauge("jobs_running", "Jobs in the hands of a worker.", queue.running())
-        yield _gauge("queue_age_seconds", "How long the first in line has been waiting.", self._age())
-        yield _gauge("workers", "Workers that Redis knows.", queue.workers())
+        yield gauge("jobs_waiting", "Jobs in line for a worker.", len(queue.waiting()))
+        yield gauge("jobs_running", "Jobs in the hands of a worker.", queue.running())
+        yield gauge("queue_age_seconds", "How long the first in line has been waiting.", self._age())
+        yield gauge("workers", "Workers that Redis knows.", queue.workers())
         ended = CounterMetricFamily(
             "microdose_jobs_ended", "Jobs that ended, by how and why.", labels=("state", "reason")
         )
@@ -100,5 +101,6 @@ def exposition(requests: RequestMetrics, here: Services) -> bytes:
     return generate_latest(requests.registry) + generate_latest(present)
 
 
-def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:
+def gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:
+    """A measure of the present state."""
     return GaugeMetricFamily(f"microdose_{name}", help_text, value=float(value))

@@ -1,4 +1,4 @@
-"""The API as a process: uvicorn, with a shutdown that open event streams cannot hold up.
+"""An application as a process: uvicorn, with a shutdown that open event streams cannot hold up.
 
 SIGTERM -> readyz 503, streams and long polls end (`bye`) -> connections close -> lifespan ends
 """
@@ -11,12 +11,13 @@ from pathlib import Path
 
 import redis
 import uvicorn
+from fastapi import FastAPI
 
 from microdose.errors import Unavailable
 from microdose_server.api.app import create_app
 from microdose_server.api.connection import bounded
 from microdose_server.descriptors import raise_limit
-from microdose_server.settings import Settings
+from microdose_server.settings import Limits, Settings
 from microdose_server.stopping import exit_when_told
 from microdose_server.store.blobs import public_blobs
 from microdose_server.store.embedded import redis_url
@@ -31,11 +32,13 @@ GRACE_S = 2
 class Server(uvicorn.Server):
     """uvicorn waits for open responses and tells the application afterwards; event streams need it first."""
 
-    def __init__(self, settings: Settings, ready: Callable[[str], None]) -> None:
-        """`ready` is called once with the URL, when requests are answered there."""
-        self._app = create_app(settings)
-        self._ready = ready
-        super().__init__(bounded(self._app, settings.limits))
+    def __init__(self, app: FastAPI, limits: Limits, ready: Callable[[str], None]) -> None:
+        """`ready` is called once with the URL, when requests are answered there.
+
+        `app.state.drain` must end the event streams and long polls of the application.
+        """
+        self._app, self._ready = app, ready
+        super().__init__(bounded(app, limits))
         self.config.timeout_graceful_shutdown = GRACE_S
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -47,12 +50,12 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End what would never end by itself, then everything else."""
-        self._app.state.services.pump.drain()
+        self._app.state.drain()
         await super().shutdown(sockets)
 
 
 def serve(settings: Settings, ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, which then end the program. Needs the main thread.
+    """Serve the API until SIGTERM or SIGINT, which then end the program. Needs the main thread.
 
     Raises:
         Unavailable: no Redis, a data folder that cannot be used, or an address that cannot be listened on.
@@ -65,9 +68,14 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     public_blobs(settings.data_dir)
     settings = settings.model_copy(update={"redis_url": redis_url(settings)})  # which /tmp may be a part of
     _spool_to(settings.data_dir / "spool")
+    run(create_app(settings), settings, ready)
+
+
+def run(app: FastAPI, settings: Settings, ready: Callable[[str], None]) -> None:
+    """Serve `app` at the settings' address, as `serve`. Raises Unavailable: it cannot be listened on."""
     raise_limit()
     with listen(settings.host, settings.port) as listener:
-        Server(settings, ready).run([listener])
+        Server(app, settings.limits, ready).run([listener])
 
 
 def _spool_to(folder: Path) -> None:

@@ -23,6 +23,11 @@ from microdose_server.store.redis import text
 _TOKEN = re.compile(r"md_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")
 
 
+def is_token(text: str) -> bool:
+    """Whether `text` can be a key's token."""
+    return _TOKEN.fullmatch(text) is not None
+
+
 class Scope(StrEnum):
     """What a key allows. `worker` is for workers that share no disk with the API; `admin` includes all."""
 
