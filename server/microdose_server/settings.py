@@ -29,6 +29,22 @@ class Limits(BaseModel):
     max_upload_bytes: int = Field(default=2048 * MIB, gt=0, description="of one multipart request")
     quota_bytes: int | None = Field(default=None, gt=0, description="of all frames of one API key")
     quota_sequences: int | None = Field(default=None, gt=0, description="of one API key")
+    max_form_files: int = Field(
+        default=256, gt=0, description="of one form, each up to 1 MiB of memory or an open file"
+    )
+    max_form_fields: int = Field(default=16, gt=0, description="of one form, beside its files")
+    max_form_field_bytes: int = Field(default=4096, gt=0, description="of one field that is no file")
+    max_form_overhead: int = Field(default=4 * MIB, gt=0, description="bytes of a form beside its files")
+    max_zip_ratio: int = Field(
+        default=200,
+        gt=0,
+        description="inflated over deflated bytes of a member: far above what pictures reach",
+    )
+    max_zip_read: int = Field(
+        default=4 * MIB,
+        ge=1 << 18,
+        description="bytes of an archive in memory; its directory is read at once",
+    )
     max_sequence_pixels: int = Field(default=4_000_000_000, gt=0, description="of all pictures of a sequence")
     picture_cpu_s: float = Field(default=30.0, gt=0, description="CPU time to decode one picture")
     picture_s: float = Field(default=60.0, gt=0, description="time to decode one picture")

@@ -10,7 +10,6 @@ from PIL import Image
 
 from microdose.digest import digest_of
 from microdose.resources import Frame, Job, JobState, Page, Sequence
-from microdose_server.api.upload import MAX_FILES
 from microdose_server.intake.picture import read_picture
 from microdose_server.store.blobs import originals
 from microdose_server.store.sequences import Sequences
@@ -93,6 +92,8 @@ def test_a_bad_upload_leaves_nothing(served: Served, name: str) -> None:
         ({"max_sequence_pixels": 2 * 96 * 64}, lambda: PICTURES, "bad-upload"),
         ({"max_pixels": 96 * 64 - 1}, lambda: [("a.mp4", film(2))], "bad-upload"),
         ({"max_picture_bytes": 1000}, lambda: PICTURES, "bad-picture"),
+        ({"max_form_files": 2}, lambda: PICTURES, "invalid-request"),
+        ({"max_upload_bytes": 1000, "max_form_overhead": 10}, lambda: PICTURES, "too-large"),
         ({"max_upload_bytes": 1000}, lambda: [("a.zip", pack(*PICTURES))], "bad-upload"),
     ],
 )
@@ -101,6 +102,13 @@ def test_limits_are_the_settings(
 ) -> None:
     served = serve(**limits)
     problem(upload(served, *make()), slug)
+    assert nothing_is_left(served)
+
+
+@pytest.mark.parametrize("limits", [{"max_form_fields": 1}, {"max_form_field_bytes": 3}])
+def test_fields_are_counted_and_measured(serve: Serve, limits: dict[str, Any]) -> None:
+    served = serve(**limits)
+    problem(upload(served, *PICTURES, name="Ferien", dose="none"), "invalid-request")
     assert nothing_is_left(served)
 
 
@@ -114,8 +122,9 @@ def test_a_wrong_wish_is_named(served: Served, data: dict[str, str], pointer: st
 
 
 def test_more_files_than_one_form_may_hold_are_refused(served: Served) -> None:
-    tiny = [(f"{n}.png", b"") for n in range(MAX_FILES + 1)]
-    assert str(MAX_FILES) in str(problem(upload(served, *tiny), "invalid-request").detail)
+    most = served.settings.limits.max_form_files
+    tiny = [(f"{n}.png", b"") for n in range(most + 1)]
+    assert str(most) in str(problem(upload(served, *tiny), "invalid-request").detail)
 
 
 def test_files_belong_in_their_field(served: Served) -> None:

@@ -20,8 +20,6 @@ from microdose_server.settings import Limits
 from microdose_server.store.blobs import BlobStore
 from microdose_server.store.incoming import Incoming
 
-FORM_OVERHEAD_BYTES: Final = 4 << 20
-"""Part headers and small fields of a multipart form, on top of its files."""
 WRITE_BYTES: Final = 1 << 19
 """How much of a body is in memory before it is written."""
 
@@ -29,7 +27,7 @@ WRITE_BYTES: Final = 1 << 19
 def limit_of(path: str, limits: Limits) -> int:
     """The most bytes a body sent to `path` may have."""
     if path.endswith(":upload"):
-        return limits.max_upload_bytes + FORM_OVERHEAD_BYTES
+        return limits.max_upload_bytes + limits.max_form_overhead
     if path.startswith(("/v1/blobs/", "/v1/originals/", "/v1/checkpoints/")):
         return MAX_BLOB_BYTES
     return limits.max_picture_bytes if "/frames/" in path else limits.max_json_bytes

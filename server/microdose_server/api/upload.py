@@ -26,10 +26,6 @@ from microdose_server.intake.kind import HEAD, clip_format, is_zip
 from microdose_server.store.apikeys import ApiKey
 
 router = APIRouter(tags=["sequences"])
-MAX_FILES = 256
-"""Each is up to 1 MiB of memory or an open file; a zip, or one request per frame, carries more pictures."""
-MAX_FIELDS = 16
-MAX_FIELD_BYTES = 4096
 _FORM = {
     "type": "object",
     "required": ["files"],
@@ -66,9 +62,11 @@ _FORM = {
 async def upload(here: Here, key: Publisher, request: Request, response: Response) -> Job:
     """Open a sequence, put every picture of the form's `files` in their order, and complete it."""
     await to_thread.run_sync(require_room, here, 2 * length_of(request, 0))
-    max_files = min(MAX_FILES, here.settings.limits.max_frames)
+    limits = here.settings.limits
     async with request.form(
-        max_files=max_files, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
+        max_files=min(limits.max_form_files, limits.max_frames),
+        max_fields=limits.max_form_fields,
+        max_part_size=limits.max_form_field_bytes,
     ) as form:
         (wish, complete), files = _wishes(form), _files(form)
         check_profile(here, wish.profile)

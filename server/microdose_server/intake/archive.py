@@ -18,10 +18,6 @@ from microdose_server.intake.kind import is_zip
 from microdose_server.intake.picture import DEFAULT_LIMITS
 from microdose_server.settings import Limits
 
-MAX_RATIO: Final = 200
-"""Inflated over deflated bytes of one member: far above what pictures reach, far below a bomb."""
-MAX_READ: Final = 4 << 20
-"""The most bytes one read may ask for. The directory is read at once, so this bounds it too."""
 _CHUNK: Final = 256 << 10
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 MAX_NAME: Final = 200
@@ -38,7 +34,9 @@ class Member:
 class _Bounded:
     """A seekable file that refuses greedy reads, so that lengths an archive claims cost no memory."""
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: BinaryIO, most: int) -> None:
+        """`most` bytes may be asked for at a time."""
+        self._most = most
         self.seek, self.tell, self._read = source.seek, source.tell, source.read
         self._end = source.seek(0, os.SEEK_END)
 
@@ -47,7 +45,7 @@ class _Bounded:
 
     def read(self, size: int = -1) -> bytes:
         size = self._end - self.tell() if size < 0 else size
-        if size > MAX_READ:
+        if size > self._most:
             raise BadUpload("damaged zip archive, or one with a directory too large to be of pictures")
         return self._read(size)
 
@@ -60,7 +58,7 @@ def read_zip(source: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Iterator[Memb
     """
     total = 0
     try:
-        with zipfile.ZipFile(_Bounded(source)) as archive:
+        with zipfile.ZipFile(_Bounded(source, limits.max_zip_read)) as archive:
             for info in _members(archive, limits):
                 data = _inflate(archive, info, limits)
                 total += len(data)
@@ -99,7 +97,7 @@ def _is_litter(name: str) -> bool:
 
 def _inflate(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limits: Limits) -> bytes:
     name = display_name(info.filename)
-    allowed = min(limits.max_picture_bytes, MAX_RATIO * info.compress_size + _CHUNK)
+    allowed = min(limits.max_picture_bytes, limits.max_zip_ratio * info.compress_size + _CHUNK)
     data = bytearray()
     with archive.open(info) as member:
         while chunk := _next(member):

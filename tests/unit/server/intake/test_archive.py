@@ -2,6 +2,7 @@ import contextlib
 import io
 import stat
 import zipfile
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -81,6 +82,18 @@ def test_limits_on_count_member_and_sum() -> None:
         names(source, Limits(max_picture_bytes=899))
     with pytest.raises(BadUpload, match="more than 1700 bytes"):
         names(source, Limits(max_upload_bytes=1700))
+
+
+def test_how_far_a_member_may_inflate_and_how_long_a_directory_may_be_can_be_set() -> None:
+    data = bytes(Random(0).choices(range(4), k=1_200_000))
+    source = pack(("a.png", data))
+    assert [member.data for member in read_zip(source)] == [data]
+    with pytest.raises(BadUpload, match="bomb"):
+        names(source, Limits(max_zip_ratio=1))
+    many = pack(*((f"{n:0200}", b"") for n in range(2000)))
+    assert len(names(many)) == 2000
+    with pytest.raises(BadUpload, match="directory too large"):
+        names(many, Limits(max_zip_read=1 << 18))
 
 
 def test_a_huge_directory_costs_nothing() -> None:
