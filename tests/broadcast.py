@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from microdose import keys
 from microdose import manifest as m
-from microdose.base import Descriptor
+from microdose.base import Descriptor, LoadedBase
 from microdose.decoder import Decoder
 from microdose.dose import DoseKind
 from microdose.resources import SequenceCreate
@@ -21,9 +21,11 @@ from tests.tiny_base import describe, tiny_base, tiny_dose, tiny_segment
 class Broadcast:
     """`manifest` is what is published now; `epoch`, `picture` and `say` add to it, each with its event."""
 
-    def __init__(self, bus: redis.Redis, blobs: BlobStore, window: int | None = None) -> None:
+    def __init__(
+        self, bus: redis.Redis, blobs: BlobStore, window: int | None = None, base: LoadedBase | None = None
+    ) -> None:
         self._bus, self._blobs = bus, blobs
-        self.base = tiny_base()
+        self.base = base or tiny_base()
         self.segments: list[bytes] = []
         self.doses: dict[int, tuple[bytes, ...]] = {}
         document = self.base.document.to_bytes()

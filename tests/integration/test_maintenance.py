@@ -5,13 +5,18 @@ import re
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from microdose import keys
+from microdose.base import LoadedBase
+from microdose.digest import digest_of
 from microdose.errors import CorruptStream, NotFound
 from microdose.manifest import Manifest
 from microdose.resources import JobState
+from microdose_client import Client
 from microdose_server.jobs import outcome
 from microdose_server.jobs.records import Jobs
 from microdose_server.jobs.retention import forget_jobs
@@ -19,10 +24,11 @@ from microdose_server.maintenance import Collected, collect
 from microdose_server.store.blobs import BlobStore, checkpoints, originals, public_blobs
 from microdose_server.store.bus import Attempt
 from microdose_server.store.drafts import Draft, write_checkpoint, write_draft
+from tests.broadcast import Broadcast
 from tests.photos import encode, photo
 from tests.programs import run
 from tests.served import Served
-from tests.tiny_base import tiny_sequence
+from tests.tiny_base import tiny_base, tiny_sequence
 
 YEAR_S = 365 * 86_400
 
@@ -80,6 +86,51 @@ def test_blobs_of_a_deleted_sequence_go_and_shared_ones_stay(served: Served) -> 
     assert done.blobs >= 1
     assert served.http.get(f"/v1/blobs/{unnamed}").status_code == 404
     assert_whole(served, short)
+
+
+@pytest.fixture
+def broadcasts(served: Served) -> list[Broadcast]:
+    """Two sequences for each of two bases, with three doses that build on each other; the manifest lists a
+    picture of the last alone.
+    """
+    blobs = public_blobs(served.settings.data_dir)
+    found = [Broadcast(served.bus, blobs, window=1, base=tiny_base(seed)) for seed in (0, 1, 1, 0)]
+    for n, each in enumerate(found):
+        for parent in (None, 0, 1):
+            each.epoch(parent=parent)
+            for _ in range(n + 1):
+                each.picture()
+    return found
+
+
+def needs(broadcast: Broadcast) -> set[str]:
+    """The digests of all that a viewer of a sequence fetches."""
+    base, manifest = broadcast.base, broadcast.manifest
+    chain = {digest_of(dose) for doses in broadcast.doses.values() for dose in doses}
+    return chain | {descriptor.digest for descriptor in manifest.descriptors()} | set(base_digests(base))
+
+
+def base_digests(base: LoadedBase) -> tuple[str, ...]:
+    return base.digest, digest_of(base.student), digest_of(base.hyper)
+
+
+def test_chains_of_doses_over_several_bases_stay_whole(
+    served: Served, broadcasts: list[Broadcast], tmp_path: Path
+) -> None:
+    key = served.http.headers["authorization"].removeprefix("Bearer ")
+    blobs, there = public_blobs(served.settings.data_dir), list(broadcasts)
+    assert {segment.epoch for each in there for segment in each.manifest.segments} == {2}
+    while there:
+        assert collected(served).blobs > 0  # pictures that have left their window, or a sequence that is gone
+        assert set(blobs.digests()) == set().union(*map(needs, there))
+        for each in there:
+            last = len(each.segments) - 1
+            cache = tmp_path / f"{each.sequence} of {len(there)}"
+            with Client(served.url, key=key, cache_dir=cache) as client:
+                (picture,) = client.pictures(each.sequence, threads=1)
+            assert picture.n == last
+            assert np.array_equal(picture.pixels, each.expected(last))
+        served.http.delete(f"/v1/sequences/{there.pop(0).sequence}")
 
 
 def test_nothing_young_goes(served: Served) -> None:
