@@ -22,14 +22,14 @@ RUNS_CODE = {"eval", "exec", "compile", "__import__"}
 
 FLOORS = {
     "h11": ("0.16", "CVE-2025-43859: request smuggling by chunked bodies"),
-    "onnx": ("1.19", "CVE-2025-51480: writes outside of the folder"),
-    "pillow": ("12.3", "CVE-2026-40192 and others: decoders of rare formats"),
+    "onnx": ("1.22", "CVE-2026-27489, CVE-2026-34445, CVE-2026-44512: reads outside, models that crash"),
+    "pillow": ("12.3", "CVE-2026-55379, PYSEC-2026-2253 to 2257: decoders that write out of bounds"),
     "python-multipart": (
-        "0.0.22",
-        "CVE-2024-53981, CVE-2026-24486: slow forms, writes outside",
+        "0.0.31",
+        "CVE-2026-40347, CVE-2026-42561, GHSA-v9pg-7xvm-68hf: forms that take long, or all memory",
     ),
-    "starlette": ("1.5.1", "CVE-2025-54121, CVE-2025-62727, CVE-2026-54283: forms and ranges that hang"),
-    "torch": ("2.6", "CVE-2025-32434: code in weights, even with weights_only"),
+    "starlette": ("1.5.1", "CVE-2025-62727, CVE-2026-48710, CVE-2026-54283: forms and ranges that hang"),
+    "torch": ("2.10", "CVE-2025-32434, CVE-2026-24747: code in weights, even with weights_only"),
 }
 """The lowest version without a known hole that the product touches."""
 
