@@ -15,6 +15,7 @@ from microdose.errors import BadPicture, Fenced, Unavailable
 from microdose.resources import Frame
 from microdose_server.distil.specialise import Dosed
 from microdose_server.jobs.attempt import Assignment, make_attempt
+from microdose_server.jobs.distiller import Made, Next
 from microdose_server.jobs.horse import Errand
 from microdose_server.jobs.live import stream
 from microdose_server.jobs.progress import Reporter
@@ -149,8 +150,9 @@ def _publication(given: Assignment) -> Publication:
 def _stream(given: Assignment) -> None:
     note_process(given)
 
-    def distil(pictures: object, epoch: int, report: object) -> Dosed:
-        return Dosed(tiny_dose(tiny_base(), epoch), DoseKind.FULL, 1.0, 0.5)
+    def distil(pictures: object, following: Next, report: object) -> Made:
+        dosed = Dosed(tiny_dose(tiny_base(), following.epoch), DoseKind.FULL, 1.0, 0.5)
+        return Made(dosed, None, 1.0 if following.shown else 0.5)
 
     wish = Sequences(given.client).get(given.attempt.sequence)
     stream(given, wish, TinyEncoder(), distil)

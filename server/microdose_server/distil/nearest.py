@@ -16,15 +16,22 @@ from microdose_server.training.lpips import LPIPS
 def nearest(
     base: LoadedBase, targets: Sequence[Target], chains: Sequence[Sequence[bytes]], device: str = "cpu"
 ) -> int:
-    """The number of the chain of doses, the oldest first, whose student has the least distortion.
-
-    Scored as `specialise` scores the student that it starts from. Raises as `dosed_student`.
-    """
+    """The number of the chain of doses, the oldest first, whose student has the least distortion."""
     if len(chains) == 1:
         return 0
+    found = distances(base, targets, chains, device)
+    return found.index(min(found))
+
+
+def distances(
+    base: LoadedBase, targets: Sequence[Target], chains: Sequence[Sequence[bytes]], device: str = "cpu"
+) -> list[float]:
+    """The distortion of each chain's student, scored as `specialise` scores the one that it starts from.
+
+    Raises as `dosed_student`.
+    """
     students = [student_from_onnx(dosed_student(base, chain)).to(device) for chain in chains]
     generic = dict(students[0].named_parameters())
     run = Overfit(Patch(base.document, generic), Objective(students[0], targets, LPIPS(), device))
     tiles = run.sample(SCORED_TILES)
-    scores = [run.score(dict(student.named_parameters()), tiles) for student in students]
-    return scores.index(min(scores))
+    return [run.score(dict(student.named_parameters()), tiles) for student in students]

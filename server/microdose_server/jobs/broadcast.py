@@ -31,6 +31,7 @@ class Broadcast:
         self.edition = edition
         self._given = given
         self._store = public_blobs(given.settings)
+        self._doses: dict[str, bytes] = {}
 
     @classmethod
     def open(cls, given: Assignment, sequence: Sequence, base: LoadedBase) -> "Broadcast":
@@ -56,6 +57,8 @@ class Broadcast:
         blob = Blob(DOSE_TYPE, dose) if dose is not None else None
         if blob:
             self._keep(blob)
+            listed = {entry.dose.digest for entry in self.edition.manifest.epochs if entry.dose}
+            self._doses = {digest: data for digest, data in self._doses.items() if digest in listed}
         entry = EpochEntry(
             epoch=self.edition.next_epoch,
             kind=kind,
@@ -64,6 +67,14 @@ class Broadcast:
             first=first,
         )
         self._issue(self.edition.begin_epoch(entry, now_ms()))
+
+    def doses(self, epoch: int | None) -> tuple[bytes, ...]:
+        """The chain of doses of an epoch, the oldest first; none of the generic student."""
+        chain = () if epoch is None else self.edition.manifest.doses(epoch)
+        for dose in chain:
+            if dose.digest not in self._doses:
+                self._doses[dose.digest] = self._store.get(dose.digest)
+        return tuple(self._doses[dose.digest] for dose in chain)
 
     def add(self, coded: Coded) -> None:
         """Publish the next segment."""

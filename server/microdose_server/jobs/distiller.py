@@ -9,11 +9,11 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ GROWTH = 4
 KEPT = 32
 """Pictures of a shot that are learned from, spread evenly over it."""
 BETTER = 0.97
-"""What a later round must leave of the distortion, relative to the round before, to be worth its bytes."""
+"""What a later round must leave of the distortion that viewers have, to be worth a new decoder."""
 NICENESS = 5
 
 log = logging.getLogger(__name__)
@@ -41,8 +41,29 @@ class Seen:
     width: int
 
 
-Distil: TypeAlias = Callable[[Sequence[Seen], int, Callable[[Progress], None]], Dosed]
-"""(pictures, epoch, report) -> what suits them best; `report` raises when it is not wanted any more."""
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The epoch that a dose would be, the chains of doses that it may build on, by their epochs (None: none),
+    and the chain that viewers have now.
+    """
+
+    epoch: int
+    starts: Mapping[int | None, tuple[bytes, ...]]
+    shown: tuple[bytes, ...]
+
+
+class Made(NamedTuple):
+    """What a round has found: the epoch that it builds on, and the share that it leaves of the distortion
+    that viewers have now.
+    """
+
+    dosed: Dosed
+    parent: int | None
+    left: float
+
+
+Distil: TypeAlias = Callable[[Sequence[Seen], Next, Callable[[Progress], None]], Made]
+"""(pictures, next, report) -> what suits them best; `report` raises when it is not wanted any more."""
 
 
 class _Unwanted(Exception):
@@ -63,9 +84,9 @@ class Distiller:
     def _reset(self) -> None:
         self._seen: list[Seen] = []
         self._stride, self._count, self._due = 1, 0, FIRST_ROUND
-        self._epoch = 0
+        self._next: Next | None = None
         self._limit = math.inf
-        self._dose: Dosed | None = None
+        self._made: Made | None = None
 
     def __enter__(self) -> "Distiller":
         self._thread.start()
@@ -78,12 +99,12 @@ class Distiller:
             self._changed.notify()
         self._thread.join()
 
-    def see(self, seen: Seen, epoch: int) -> None:
-        """The next picture of this shot; `epoch` is the number that a dose would have."""
+    def see(self, seen: Seen, following: Next) -> None:
+        """The next picture of this shot, and what a dose would be."""
         with self._changed:
             if self._count % self._stride == 0:
                 self._seen.append(seen)
-            self._count, self._epoch = self._count + 1, epoch
+            self._count, self._next = self._count + 1, following
             if len(self._seen) > KEPT:
                 del self._seen[1::2]
                 self._stride *= 2
@@ -95,13 +116,12 @@ class Distiller:
             self._shot += 1
             self._reset()
 
-    def take(self) -> Dosed | None:
+    def take(self) -> Made | None:
         """A dose that pays, once, made for the epoch that was told last."""
         with self._changed:
-            found, self._dose = self._dose, None
+            found, self._made = self._made, None
             if found:
-                self._epoch += 1
-                self._changed.notify()
+                self._next = None  # until it is told anew
             return found
 
     def _run(self) -> None:
@@ -113,25 +133,25 @@ class Distiller:
                 if self._ended:
                     return
                 self._due = GROWTH * self._count
-                shot, epoch, pictures = self._shot, self._epoch, list(self._seen)
+                shot, following, pictures = self._shot, self._next, list(self._seen)
+            assert following is not None
             try:
-                self._finish(shot, self._distil(pictures, epoch, partial(self._require, shot)))
+                self._finish(shot, self._distil(pictures, following, partial(self._require, shot)))
             except _Unwanted:
                 continue
             except Exception:  # the stream goes on without a dose
-                log.exception("no dose for epoch %d", epoch)
+                log.exception("no dose for epoch %d", following.epoch)
 
     def _has_work(self) -> bool:
         """Whether to begin a round, or to end; a dose that nobody has taken yet holds the next one up."""
-        return self._ended or (self._count >= self._due and self._dose is None)
+        return self._ended or (self._count >= self._due and self._made is None and self._next is not None)
 
     def _require(self, shot: int, _: Progress) -> None:
         if shot != self._shot:
             raise _Unwanted
 
-    def _finish(self, shot: int, dosed: Dosed) -> None:
-        """Keep a dose, if its shot goes on and it is better than that of the round before."""
-        left = dosed.loss_after / dosed.loss_before if dosed.loss_before else 1.0
+    def _finish(self, shot: int, made: Made) -> None:
+        """Keep a dose, if its shot goes on and it is enough better than what viewers have."""
         with self._changed:
-            if shot == self._shot and dosed.dose is not None and left < self._limit:
-                self._dose, self._limit = dosed, BETTER * left
+            if shot == self._shot and made.dosed.dose is not None and made.left < self._limit:
+                self._made, self._limit = made, BETTER

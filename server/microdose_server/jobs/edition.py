@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from microdose.base import LoadedBase
-from microdose.dose import DoseKind
+from microdose.dose import MAX_CHAIN, DoseKind
 from microdose.manifest import BASE_TYPE, SEGMENT_TYPE, ByteCounts, EpochEntry, Event, Manifest, SegmentEntry
 from microdose.resources import Results
 from microdose.segment import parse_segment
+from microdose_server.jobs.dosing import RECALLED
 from microdose_server.jobs.publication import Blob, Coded, with_own_size
 from microdose_server.store.bus import event_id
 
@@ -76,6 +77,12 @@ class Edition:
     def epoch_of(self, n: int) -> EpochEntry:
         """The epoch that segment `n`, one to come, belongs to: the newest that has begun by then."""
         return max((e for e in self.manifest.epochs if e.first <= n), key=lambda entry: entry.epoch)
+
+    @property
+    def starts(self) -> tuple[int | None, ...]:
+        """The epochs that a new dose may build on, of the newest; None: the generic student."""
+        newest = sorted(entry.epoch for entry in self.manifest.epochs)[-RECALLED:]
+        return (None, *(n for n in newest if 0 < len(self.manifest.doses(n)) < MAX_CHAIN))
 
     @property
     def results(self) -> Results | None:

@@ -10,13 +10,11 @@ A worker that takes such a job over goes on after the last published segment.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from microdose.base import LoadedBase
 from microdose.dose import DoseKind
 from microdose.engine import Graph, hyper_from
 from microdose.errors import MicrodoseError, NotReproducible
@@ -25,14 +23,13 @@ from microdose.resources import DoseChoice, Frame
 from microdose.resources import Sequence as Wish
 from microdose.segment import parse_segment
 from microdose_server.distil.shots import ShotDetector
-from microdose_server.distil.specialise import Budget, Dosed, Progress, Target, specialise
 from microdose_server.intake.picture import read_picture
 from microdose_server.jobs.attempt import Assignment
 from microdose_server.jobs.broadcast import Broadcast
-from microdose_server.jobs.distiller import Distil, Distiller, Seen, log
+from microdose_server.jobs.distiller import Distil, Distiller, Next, Seen, log
 from microdose_server.jobs.publication import Coded
+from microdose_server.jobs.rounds import Teacher, rounds
 from microdose_server.jobs.verify import Verifier
-from microdose_server.settings import Settings
 from microdose_server.store import arrivals
 from microdose_server.store.redis import patiently
 from microdose_server.store.shelf import originals
@@ -44,22 +41,13 @@ LEAD_S = 1.0
 """How long before its first segment an epoch is announced: time to fetch a dose and to build a decoder."""
 MAX_LEAD = 30
 REPORT_S = 5.0
-ROUND_S = 60.0
-"""Seconds that a dose of a live sequence may take where the settings do not say."""
 
 
-class LiveEncoder(Protocol):
+class LiveEncoder(Teacher, Protocol):
     """What codes pictures for a base, and decodes them with the teacher; in a worker, `Encoder`."""
-
-    @property
-    def base(self) -> LoadedBase:
-        """The base that its segments are for."""
 
     def analyse(self, pixels: NDArray[np.uint8], epoch: int = 0) -> tuple[bytes, NDArray[np.float32]]:
         """The segment of a picture, uint8[H,W,3], and its y_hat."""
-
-    def decode(self, y_hat: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
-        """The teacher's picture of y_hat."""
 
 
 def stream(given: Assignment, wish: Wish, encoder: LiveEncoder, distil: Distil | None = None) -> None:
@@ -68,7 +56,7 @@ def stream(given: Assignment, wish: Wish, encoder: LiveEncoder, distil: Distil |
     if broadcast.edition.listed:
         broadcast.interrupt("another worker goes on")
     given.report.phase("live")
-    with Distiller(distil or _distil(given.settings, wish, encoder)) as distiller:
+    with Distiller(distil or rounds(given.settings, wish, encoder)) as distiller:
         Live(given, broadcast, encoder, distiller, wish.dose is not DoseChoice.NONE).run()
 
 
@@ -146,20 +134,33 @@ class Live:
         self._times.append(time.monotonic())
         self._last = coded, y_hat
         if self._dosed:
-            self._distiller.see(Seen(y_hat, frame.height, frame.width), broadcast.edition.next_epoch)
+            self._distiller.see(Seen(y_hat, frame.height, frame.width), self._next())
+
+    def _next(self) -> Next:
+        """What a dose would be that was found now."""
+        broadcast, edition = self._broadcast, self._broadcast.edition
+        newest = max(entry.epoch for entry in edition.manifest.epochs)
+        starts = {start: broadcast.doses(start) for start in edition.starts}
+        return Next(edition.next_epoch, starts, broadcast.doses(newest))
 
     def _announce(self) -> None:
         """Begin an epoch where the distiller has a dose that viewers can use."""
-        dosed = self._distiller.take()
-        if dosed is None or dosed.dose is None or self._last is None:
+        made = self._distiller.take()
+        if made is None or (dose := made.dosed.dose) is None or self._last is None:
+            return
+        broadcast = self._broadcast
+        if made.parent not in broadcast.edition.starts:
+            log.warning("epoch %s has left the window, and a dose that builds on it with it", made.parent)
             return
         coded, y_hat = self._last
         try:
-            Verifier(self._encoder.base, dosed.dose).check(coded.frame.n, coded.segment, y_hat)
+            verifier = Verifier(self._encoder.base, *broadcast.doses(made.parent), dose)
+            verifier.check(coded.frame.n, coded.segment, y_hat)
         except MicrodoseError:
             log.exception("a dose is not fit for viewers")
             return
-        self._broadcast.begin_epoch(dosed.kind, dosed.dose, self._broadcast.edition.next_n + self._lead())
+        first = broadcast.edition.next_n + self._lead()
+        broadcast.begin_epoch(made.dosed.kind, dose, first, made.parent)
 
     def _lead(self) -> int:
         """How many more pictures come within LEAD_S, going by the last few; at least one."""
@@ -167,26 +168,3 @@ class Live:
             return 1
         interval = (self._times[-1] - self._times[0]) / (len(self._times) - 1)
         return max(1, min(MAX_LEAD, math.ceil(LEAD_S / max(interval, 1e-3))))
-
-
-def _distil(settings: Settings, wish: Wish, encoder: LiveEncoder) -> Distil:
-    """Specialising to pictures of which only the latents are at hand."""
-    budget = Budget(settings.distil_steps, settings.distil_seconds or ROUND_S)
-
-    def distil(pictures: Sequence[Seen], epoch: int, report: Callable[[Progress], None]) -> Dosed:
-        targets = [
-            Target(seen.y_hat, encoder.decode(seen.y_hat, seen.height, seen.width)) for seen in pictures
-        ]
-        return specialise(
-            encoder.base,
-            targets,
-            choice=wish.dose,
-            lmbda=wish.lmbda,
-            budget=budget,
-            epoch=epoch,
-            report=report,
-            device=settings.device,
-            most_bytes=wish.dose_bytes,
-        )
-
-    return distil

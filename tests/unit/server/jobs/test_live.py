@@ -19,7 +19,7 @@ from microdose.resources import Frame, Job, JobState, SequenceCreate, SequenceSt
 from microdose_server.distil.specialise import Dosed, Progress
 from microdose_server.jobs import outcome
 from microdose_server.jobs.attempt import Assignment
-from microdose_server.jobs.distiller import Seen
+from microdose_server.jobs.distiller import Made, Next, Seen
 from microdose_server.jobs.live import stream
 from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.queue import JobQueue
@@ -37,17 +37,25 @@ from tests.tiny_encoder import TinyEncoder
 
 BASE = TinyEncoder().base
 PATIENCE_S = 60
-NOTHING = Dosed(None, DoseKind.NONE, 1.0, 1.0)
+NOTHING = Made(Dosed(None, DoseKind.NONE, 1.0, 1.0), None, 1.0)
 
 
-def no_dose(pictures: Sequence[Seen], epoch: int, report: Callable[[Progress], None]) -> Dosed:
+def no_dose(pictures: Sequence[Seen], following: Next, report: Callable[[Progress], None]) -> Made:
     """A distillation that finds nothing worth its bytes."""
     return NOTHING
 
 
-def good_dose(pictures: Sequence[Seen], epoch: int, report: Callable[[Progress], None]) -> Dosed:
+def good_dose(pictures: Sequence[Seen], following: Next, report: Callable[[Progress], None]) -> Made:
     """A distillation that halves the distortion at once, and then finds nothing more."""
-    return Dosed(tiny_dose(BASE, epoch), DoseKind.FULL, 1.0, 0.5)
+    dosed = Dosed(tiny_dose(BASE, following.epoch), DoseKind.FULL, 1.0, 0.5)
+    return Made(dosed, None, 1.0 if following.shown else 0.5)
+
+
+def chained(pictures: Sequence[Seen], following: Next, report: Callable[[Progress], None]) -> Made:
+    """A distillation that finds something better every time, always from the newest dose that there is."""
+    parent, chain = list(following.starts.items())[-1]
+    data = tiny_dose(BASE, following.epoch, seed=following.epoch, parent=chain[-1] if chain else None)
+    return Made(Dosed(data, DoseKind.FULL, 1.0, 0.5), parent, 0.5)
 
 
 @dataclass
@@ -79,15 +87,21 @@ class Stage:
             self.client, self.settings, attempt, Reporter(Jobs(self.client), job, attempt.token)
         )
 
-    def work(self, distil: Callable[..., Dosed] = no_dose, given: Assignment | None = None) -> None:
+    def work(self, distil: Callable[..., Made] = no_dose, given: Assignment | None = None) -> None:
         stream(given or self.begin(), Sequences(self.client).get(self.id), TinyEncoder(), distil)
         outcome.follow(self.client, self.job.id)
 
     @contextmanager
-    def working(self, distil: Callable[..., Dosed] = no_dose, *, fenced: bool = False) -> Iterator[None]:
+    def working(
+        self,
+        distil: Callable[..., Made] = no_dose,
+        *,
+        fenced: bool = False,
+        given: Assignment | None = None,
+    ) -> Iterator[None]:
         """A worker beside the test, which has to end by itself, because another goes on if `fenced`."""
         errors: list[BaseException] = []
-        given = self.begin()
+        given = given or self.begin()
 
         def run() -> None:
             try:
@@ -181,6 +195,56 @@ def test_a_dose_begins_an_epoch_that_is_told_ahead(stage: MakeStage) -> None:
     assert results.dose_kind is DoseKind.FULL
 
 
+def test_a_dose_may_build_on_the_one_before(stage: MakeStage) -> None:
+    live, n = stage(), 0
+    with live.working(chained):
+        while live.manifest().segments[-1].epoch < 2 if n else True:
+            live.put(n)
+            n += 1
+            assert live.shows(n)
+        live.complete()
+    manifest = live.manifest()
+    assert [(entry.epoch, entry.parent) for entry in manifest.epochs[:3]] == [(0, None), (1, None), (2, 1)]
+    inits = [event for event in live.events() if event.type == "init"]
+    assert [event.parent for event in inits[:3]] == [None, None, 1]
+    assert live.decode(n - 1).shape == (64, 96, 3)
+
+
+def test_another_worker_builds_on_what_is_published(stage: MakeStage) -> None:
+    live, n = stage(), 0
+    with live.working(chained, fenced=True):
+        while live.manifest().segments[-1].epoch < 1 if n else True:
+            live.put(n)
+            n += 1
+            assert live.shows(n)
+        second = live.begin()
+        live.put(n)
+    with live.working(chained, given=second):
+        while live.manifest().segments[-1].epoch < 2:
+            assert live.shows(n + 1)
+            n += 1
+            live.put(n)
+        live.complete()
+    assert live.manifest().epoch(2).parent == 1
+    assert live.decode(n).shape == (64, 96, 3)
+
+
+def test_a_dose_whose_parent_has_left_the_window_is_dropped(
+    stage: MakeStage, caplog: pytest.LogCaptureFixture
+) -> None:
+    def of_nothing(*_: object) -> Made:
+        return Made(Dosed(tiny_dose(BASE, 1), DoseKind.FULL, 1.0, 0.5), 7, 0.5)
+
+    live, n = stage(), 0
+    with live.working(of_nothing):
+        while "epoch 7 has left the window" not in caplog.text:
+            live.put(n)
+            n += 1
+            assert live.shows(n)
+        live.complete()
+    assert len(live.manifest().epochs) == 1
+
+
 def test_a_cut_begins_an_epoch_with_the_generic_student(stage: MakeStage) -> None:
     live = stage()
     for n in range(16):
@@ -272,7 +336,7 @@ def test_cancelling_tells_the_viewers(stage: MakeStage) -> None:
 
 
 def test_a_distillation_that_fails_stops_nothing(stage: MakeStage) -> None:
-    def broken(*_: object) -> Dosed:
+    def broken(*_: object) -> Made:
         raise RuntimeError("no memory")
 
     live = stage()
