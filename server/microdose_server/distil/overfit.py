@@ -12,6 +12,7 @@ from microdose_server.distil.objective import Objective
 from microdose_server.distil.patch import Group, Patch, Steps
 from microdose_server.distil.tiles import Tile, tiles_of
 from microdose_server.training.loop import must_be_finite
+from microdose_server.training.muon import balanced, is_matrix
 
 BETAS = (0.9, 0.99)
 HELD_OUT = 8
@@ -32,7 +33,7 @@ class OverfitRecipe:
             Group.BIAS: 0.02,
             Group.KERNEL: 0.02,
             Group.FACTOR: 0.02,
-            Group.MATRIX: 0.01,
+            Group.MATRIX: 0.012,
         }
     )
     pull: float = 0.1
@@ -41,7 +42,7 @@ class OverfitRecipe:
 
 
 class Learner:
-    """Adam over a patch's changes, with a pull of the many towards zero.
+    """Muon over the matrices among a patch's changes, Adam over the rest, a pull of the many towards zero.
 
     Its state is `moments`, `born` and `steps`.
     """
@@ -61,7 +62,7 @@ class Learner:
             rate = fraction * self.recipe.rates[delta.group]
             for part, u in enumerate(delta.leaves):
                 if u.grad is not None:
-                    u -= rate * self._direction(f"{key}.{part}", u.grad)
+                    u -= rate * self._direction(f"{key}.{part}", u.grad, delta.group)
                     u.grad = None
                 if delta.group is Group.MATRIX:
                     u.copy_(torch.sign(u) * torch.clamp(u.abs() - rate * self.recipe.pull, min=0.0))
@@ -75,7 +76,7 @@ class Learner:
             (self.moments[name][1].mean() / (1.0 - BETAS[1] ** (self.steps - self.born[name]))).sqrt()
         )
 
-    def _direction(self, name: str, gradient: Tensor) -> Tensor:
+    def _direction(self, name: str, gradient: Tensor, group: Group) -> Tensor:
         if name not in self.moments:
             self.moments[name] = (torch.zeros_like(gradient), torch.zeros_like(gradient))
             self.born[name] = self.steps - 1
@@ -83,6 +84,8 @@ class Learner:
         age = self.steps - self.born[name]
         mean.lerp_(gradient, 1.0 - BETAS[0])
         square.lerp_(gradient.square(), 1.0 - BETAS[1])
+        if group is Group.MATRIX and is_matrix(gradient):
+            return balanced(gradient.lerp(mean, BETAS[0]))
         corrected = square / (1.0 - BETAS[1] ** age)
         return mean / (1.0 - BETAS[0] ** age) / (corrected.sqrt() + 1e-8)
 

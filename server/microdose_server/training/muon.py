@@ -48,6 +48,12 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     return made
 
 
+def balanced(direction: Tensor) -> Tensor:
+    """The direction of a matrix's move, of any shape [m, ...], with all singular values alike: the update."""
+    matrix = direction.flatten(1)
+    return (ADAM_RMS * max(matrix.shape) ** 0.5 * orthogonalised(matrix)).view_as(direction)
+
+
 class Muon(torch.optim.Optimizer):
     """Muon for matrices (``is_matrix``), Adam for gains, biases, priors and thin layers."""
 
@@ -82,9 +88,7 @@ class Muon(torch.optim.Optimizer):
         if not state:
             state["momentum"] = torch.zeros_like(gradient)
         state["momentum"].lerp_(gradient, 1.0 - group["momentum"])
-        ahead = gradient.lerp(state["momentum"], group["momentum"]).flatten(1)
-        move: Tensor = ADAM_RMS * max(ahead.shape) ** 0.5 * orthogonalised(ahead).view_as(gradient)
-        return move
+        return balanced(gradient.lerp(state["momentum"], group["momentum"]))
 
     @staticmethod
     def _adam(gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
