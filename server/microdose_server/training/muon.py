@@ -51,7 +51,8 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 def balanced(direction: Tensor) -> Tensor:
     """The direction of a matrix's move, of any shape [m, ...], with all singular values alike: the update."""
     matrix = direction.flatten(1)
-    return (ADAM_RMS * max(matrix.shape) ** 0.5 * orthogonalised(matrix)).view_as(direction)
+    made: Tensor = ADAM_RMS * max(matrix.shape) ** 0.5 * orthogonalised(matrix).view_as(direction)
+    return made
 
 
 class Muon(torch.optim.Optimizer):
