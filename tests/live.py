@@ -48,7 +48,7 @@ def live_relay(settings: Settings, key: str, port: int = 0) -> Iterator[str]:
 def live_app(app: FastAPI, settings: Settings, port: int = 0) -> Iterator[str]:
     """Serve an application; yields its URL."""
     config = bounded(app, settings.limits)
-    config.port = port
+    config.host, config.port = settings.host, port
     config.timeout_graceful_shutdown = 2
     server = Draining(config, app)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -22,6 +22,7 @@ from microdose_server.store.redis import LOST, connect
 
 KIND = os.environ.get("MICRODOSE_TEST_REDIS", "valkey")
 START_S = 60.0
+PASSWORD = "secret"
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +56,16 @@ def _redis7(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
+def reachable(folder: Path, host: str) -> Iterator[str]:
+    """A Valkey with a password at an address of this machine."""
+    with socket.create_server((host, 0)) as free:
+        port = free.getsockname()[1]
+    more = ["--bind", host, "--port", str(port), "--requirepass", PASSWORD]
+    with _running([binary()], folder, *more, password=PASSWORD):
+        yield f"redis://:{PASSWORD}@{host}:{port}"
+
+
+@contextmanager
 def cluster(folder: Path) -> Iterator[str]:
     """A cluster of one node."""
     with socket.create_server(("127.0.0.1", 0)) as port, socket.create_server(("127.0.0.1", 0)) as bus_port:
@@ -67,11 +78,11 @@ def cluster(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _running(program: list[str], folder: Path, *more: str) -> Iterator[str]:
+def _running(program: list[str], folder: Path, *more: str, password: str = "") -> Iterator[str]:
     """A server with the embedded one's own settings."""
     path = folder / "redis.sock"
     process = subprocess.Popen([*program, *arguments(folder, path), *more], stdout=subprocess.DEVNULL)
-    url = f"unix://{path}"
+    url = f"unix://:{password}@{path}" if password else f"unix://{path}"
     try:
         with connect(url) as client:
             assert poll(lambda: process.poll() is not None or _answers(client), START_S)

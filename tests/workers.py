@@ -25,7 +25,7 @@ StartWorker = Callable[..., "subprocess.Popen[bytes]"]
 @pytest.fixture
 def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
     """Start a worker of the Redis at a URL, with a lease of 2 s unless the environment says
-    otherwise. All end with the test."""
+    otherwise, by a command that begins as given. All end with the test."""
     here = {
         "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path]),
         "MICRODOSE_DATA_DIR": str(tmp_path),
@@ -33,8 +33,8 @@ def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
     }
     with ExitStack() as stack:
 
-        def start(url: str, **environ: str) -> "subprocess.Popen[bytes]":
-            command = [sys.executable, "-m", "microdose_server.jobs.worker"]
+        def start(url: str, *prefix: str, **environ: str) -> "subprocess.Popen[bytes]":
+            command = [*prefix, sys.executable, "-m", "microdose_server.jobs.worker"]
             environ = os.environ | here | {"MICRODOSE_REDIS_URL": url} | environ
             worker = stack.enter_context(subprocess.Popen(command, env=environ))
             stack.callback(worker.kill)

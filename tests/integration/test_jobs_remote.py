@@ -1,6 +1,8 @@
 """Workers on machines that share nothing with the API but Redis: each has a data folder of its own."""
 
 import signal
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,17 +10,22 @@ import pytest
 from microdose.digest import digest_of, repr_digest
 from microdose.manifest import parse_manifest
 from microdose.resources import DoseChoice, JobState, SequenceCreate
-from microdose_server.distil.checkpoint import parse_checkpoint
 from microdose_server.jobs.queue import JobQueue
+from microdose_server.settings import Settings
 from microdose_server.store.apikeys import ApiKeys, Scope
 from microdose_server.store.blobs import checkpoints
 from microdose_server.store.bus import read_manifest
+from microdose_server.store.drafts import read_checkpoint
 from microdose_server.store.lock import poll
+from microdose_server.store.redis import connect
 from microdose_server.store.sequences import Sequences
 from tests.job_bodies import STOPS_AT
+from tests.live import live_api
+from tests.namespaces import machines
 from tests.photos import encode, photo
 from tests.programs import run
-from tests.served import Served, problem
+from tests.served import Served, problem, served_by
+from tests.valkey import reachable
 from tests.workers import PATIENCE_S, StartWorker, finish, has_ended, pids
 
 
@@ -58,6 +65,27 @@ def test_jobs_are_done_on_machines_without_a_shared_disk(
 def test_a_distillation_goes_on_elsewhere_from_its_checkpoint(
     served: Served, redis_url: str, start_worker: StartWorker, tmp_path: Path
 ) -> None:
+    goes_on_elsewhere(served, partial(start_worker, redis_url), partial(start_worker, redis_url), tmp_path)
+
+
+def test_it_does_so_on_machines_with_networks_of_their_own(start_worker: StartWorker, tmp_path: Path) -> None:
+    """Redis by TCP and blobs by HTTP are all that they have of each other, and of the API."""
+    (tmp_path / "redis").mkdir()
+    with (
+        machines(2) as apart,
+        reachable(tmp_path / "redis", apart.here) as url,
+        connect(url) as bus,
+        ExitStack() as stack,
+    ):
+        settings = Settings(data_dir=tmp_path / "api", redis_url=url, host=apart.here)
+        api = stack.enter_context(live_api(settings))
+        served = stack.enter_context(served_by(api, settings, bus))
+        one, two = (partial(start_worker, url, *command) for command in apart.commands)
+        goes_on_elsewhere(served, one, two, tmp_path)
+
+
+def goes_on_elsewhere(served: Served, one: StartWorker, two: StartWorker, tmp_path: Path) -> None:
+    """A worker is killed in the middle of a distillation, and another does the rest of its steps."""
     wish = SequenceCreate(dose=DoseChoice.GAINS, profile="live")
     sequence = Sequences(served.bus).create(wish).id
     served.put(sequence, 0)
@@ -72,21 +100,20 @@ def test_a_distillation_goes_on_elsewhere_from_its_checkpoint(
     def steps() -> list[int]:
         return [int(step) for step in served.bus.lrange(f"steps:{job.id}", 0, -1)]
 
-    first = start_worker(redis_url, **environ, MICRODOSE_DATA_DIR=str(tmp_path / "one"))
+    first = one(**environ, MICRODOSE_DATA_DIR=str(tmp_path / "one"))
     assert poll(lambda: STOPS_AT in steps(), PATIENCE_S)
     first.send_signal(signal.SIGKILL)
     assert poll(lambda: all(has_ended(pid) for pid in pids(served.bus, job)), PATIENCE_S)
-    store = checkpoints(served.settings.data_dir)
-    (digest,) = store.digests()
-    kept = parse_checkpoint(store.get(digest))
-    assert kept is not None
-    assert 0 < kept.facts["clock"]["steps"] < STOPS_AT
-    start_worker(redis_url, **environ, MICRODOSE_DATA_DIR=str(tmp_path / "two"))
+    kept, store = read_checkpoint(served.bus, sequence), checkpoints(served.settings.data_dir)
+    assert kept in set(store.digests())
+    two(**environ, MICRODOSE_DATA_DIR=str(tmp_path / "two"))
     done = finish(served.bus, job)
     assert (done.state, done.error, done.attempt) == (JobState.SUCCEEDED, None, 2)
     again = steps()[STOPS_AT:]
-    assert again == list(range(kept.facts["clock"]["steps"] + 1, STOPS_AT + 5))
-    assert list(store.digests()) == []
+    assert 1 < again[0] <= STOPS_AT
+    assert again == list(range(again[0], STOPS_AT + 5))
+    assert read_checkpoint(served.bus, sequence) is None
+    assert kept not in set(store.digests())
     assert files(tmp_path / "two") == set()
 
 
