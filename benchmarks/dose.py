@@ -18,11 +18,13 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from microdose.base import LoadedBase
 from microdose.decoder import to_pixels
 from microdose.dose import DoseKind
 from microdose.errors import MicrodoseError
@@ -36,6 +38,7 @@ from microdose_server.codec.student import STUDENTS
 from microdose_server.codec.teacher import Teacher
 from microdose_server.distil.generic import Aim, GenericRun, distil_generic, generic_recipe
 from microdose_server.distil.progress import Progress
+from microdose_server.distil.rate import DEFAULT_LMBDA
 from microdose_server.distil.specialise import Budget, Target
 from microdose_server.evaluate.engines import graph_painter
 from microdose_server.evaluate.finer import analyse, finer_latents
@@ -95,7 +98,7 @@ def measure(
 
     found = {"teacher": study.teacher(), GENERIC: study.generic()}
     found |= {rung: study.dosed(DoseChoice(rung), budget, tell) for rung in args.rungs}
-    best = min(args.rungs, key=lambda rung: cost(found[rung]))
+    best = min(args.rungs, key=lambda rung: cost(found[rung], study.lmbda))
     found[FINER] = finer(study, teacher, found[best])
     if args.controls:
         originals = [
@@ -107,21 +110,29 @@ def measure(
     return found, best
 
 
+def weights_of(base: LoadedBase) -> int:
+    """How many of the student's weights a dose can change."""
+    return sum(prod(slot.shape) for slot in base.document.tensors)
+
+
 def figures(study: Study, found: Mapping[str, Variant], best: str) -> dict[str, Any]:
     """What is quoted of one sequence."""
     own, generic = found[best], found[GENERIC]
     per_picture = study.pixels / len(study.originals)
     return {
         "rung": best,
-        "worth_it": cost(own) < cost(generic),
+        "worth_it": cost(own, study.lmbda) < cost(generic, study.lmbda),
         "dose_bytes": own.dose_bytes,
+        "bits_per_weight": 8.0 * own.dose_bytes / weights_of(study.base),
         "gap_closed": gap_closed(own, generic),
         "bpp_total": own.bpp_total,
         "lpips_total_bytes_gain": found[FINER].to_original.lpips - own.to_original.lpips,
         "seconds": own.seconds,
         "gap_closed_per_rung": {rung: gap_closed(found[rung], generic) for rung in RUNGS if rung in found},
         "break_even_pictures": {
-            rung: break_even(found[rung], generic, per_picture) for rung in RUNGS if rung in found
+            rung: break_even(found[rung], generic, per_picture, study.lmbda)
+            for rung in RUNGS
+            if rung in found
         },
     }
 
@@ -184,6 +195,13 @@ def parser() -> argparse.ArgumentParser:
         "--seconds", type=float, default=180.0, metavar="S", help="for each dose at most (180)"
     )
     found.add_argument(
+        "--lmbda",
+        type=float,
+        default=DEFAULT_LMBDA,
+        metavar="D",
+        help=f"distortion that a bit per pixel may cost ({DEFAULT_LMBDA}); near 0, bytes are free",
+    )
+    found.add_argument(
         "--controls", type=Path, metavar="DIR", help="train the controls, on these photographs"
     )
     found.add_argument("--control-steps", type=int, default=2000, metavar="N", help="of each student (2000)")
@@ -204,7 +222,7 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     found: dict[str, Any] = {"figures": {}, "sequences": {}, "machine": machine()}
     for path, pictures in sequences:
         progress(Step("measuring", len(found["sequences"]), len(sequences), path.stem))
-        study = Study.of(encoder, pictures, args.dists)
+        study = Study.of(encoder, pictures, args.dists, args.lmbda)
         variants, best = measure(study, teacher, others, args, progress)
         found["figures"][path.stem] = figures(study, variants, best)
         found["sequences"][path.stem] = {

@@ -71,20 +71,25 @@ class Variant:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A sequence, coded once by the teacher. ``dists_of``: how many pictures DISTS is measured on."""
+    """A sequence, coded once by the teacher. ``dists_of``: how many pictures DISTS is measured on; ``lmbda``:
+    the distortion that a bit per pixel may cost.
+    """
 
     base: LoadedBase
     originals: Sequence[Pixels]
     segments: Sequence[bytes]
     targets: Sequence[Target]
     dists_of: int
+    lmbda: float = DEFAULT_LMBDA
 
     @classmethod
-    def of(cls, encoder: Encoder, originals: Sequence[Pixels], dists_of: int) -> "Study":
+    def of(
+        cls, encoder: Encoder, originals: Sequence[Pixels], dists_of: int, lmbda: float = DEFAULT_LMBDA
+    ) -> "Study":
         """Code a sequence."""
         encoded = [encoder.encode(picture) for picture in originals]
         targets = [Target(each.y_hat, each.x_hat) for each in encoded]
-        return cls(encoder.base, originals, [each.segment for each in encoded], targets, dists_of)
+        return cls(encoder.base, originals, [each.segment for each in encoded], targets, dists_of, lmbda)
 
     @property
     def pixels(self) -> int:
@@ -139,7 +144,7 @@ class Study:
             self.base,
             targets or self.targets,
             choice=choice,
-            lmbda=None,
+            lmbda=self.lmbda,
             budget=budget,
             epoch=0,
             report=report,
@@ -159,17 +164,17 @@ def gap_closed(variant: Variant, generic: Variant) -> float:
     return 1.0 - variant.to_teacher.lpips / generic.to_teacher.lpips
 
 
-def cost(variant: Variant) -> float:
+def cost(variant: Variant, lmbda: float) -> float:
     """Distortion to the teacher + lmbda * bpp: what the rate search minimises."""
-    return variant.to_teacher.distortion + DEFAULT_LMBDA * variant.bpp_total
+    return variant.to_teacher.distortion + lmbda * variant.bpp_total
 
 
-def break_even(variant: Variant, generic: Variant, pixels_per_picture: float) -> int | None:
+def break_even(variant: Variant, generic: Variant, pixels_per_picture: float, lmbda: float) -> int | None:
     """From how many such pictures on the dose is worth its bytes; None if it never is."""
     saved = generic.to_teacher.distortion - variant.to_teacher.distortion
     if saved <= 0.0:
         return None
-    return max(1, int(np.ceil(DEFAULT_LMBDA * 8.0 * variant.dose_bytes / pixels_per_picture / saved)))
+    return max(1, int(np.ceil(lmbda * 8.0 * variant.dose_bytes / pixels_per_picture / saved)))
 
 
 def to_json(variants: Mapping[str, Variant]) -> dict[str, Any]:

@@ -83,12 +83,12 @@ def test_the_gap_is_lpips_to_the_teacher() -> None:
 def test_a_dose_breaks_even_where_its_rate_costs_what_it_saves() -> None:
     saved = FAR.distortion - NEAR.distortion
     dosed, generic = variant(NEAR, dose_bytes=4000), variant(FAR)
-    pictures = break_even(dosed, generic, pixels_per_picture=1000.0)
+    pictures = break_even(dosed, generic, pixels_per_picture=1000.0, lmbda=DEFAULT_LMBDA)
     assert pictures is not None
     assert DEFAULT_LMBDA * 8 * 4000 / 1000 / pictures <= saved
     assert DEFAULT_LMBDA * 8 * 4000 / 1000 / (pictures - 1) > saved
-    assert break_even(variant(FAR, 10), variant(NEAR), 1000.0) is None
+    assert break_even(variant(FAR, 10), variant(NEAR), 1000.0, 1.0) is None
 
 
 def test_cost_is_distortion_and_rate() -> None:
-    assert cost(variant(NEAR, bpp=0.2)) == pytest.approx(NEAR.distortion + DEFAULT_LMBDA * 0.2)
+    assert cost(variant(NEAR, bpp=0.2), 0.5) == pytest.approx(NEAR.distortion + 0.5 * 0.2)
