@@ -91,7 +91,10 @@ class SequenceComplete(Request):
 
 
 class Results(Document):
-    """What a published sequence measured, so far if it is live. `bpp_total` counts every byte per pixel."""
+    """What a published sequence measured, so far if it is live. `bpp_total` counts every byte per pixel.
+
+    `dose_kind`: the highest rung that any of its epochs has; of a live sequence, that of its newest segment.
+    """
 
     pictures: Count
     pixels: Count
