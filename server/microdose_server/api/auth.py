@@ -1,7 +1,7 @@
 """Who may call what: bearer keys and their scopes, and how many event streams each may hold."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -30,22 +30,29 @@ def allow(*scopes: Scope) -> Dependency:
         key = here.keys.verify(credentials.credentials) if credentials else None
         if key is None:
             raise unauthorized()
-        if not any(key.allows(scope) for scope in scopes):
-            wanted = " or ".join(scopes)
-            raise ProblemError(make_problem("forbidden", f"key {key.id} lacks the scope {wanted}"))
+        require(key, scopes)
         return key
 
     return Depends(check)  # type: ignore[no-any-return]
+
+
+def require(key: ApiKey, scopes: Collection[Scope]) -> None:
+    """Raise the problem forbidden unless `key` has one of `scopes`."""
+    if not any(key.allows(scope) for scope in scopes):
+        wanted = " or ".join(scopes)
+        raise ProblemError(make_problem("forbidden", f"key {key.id} lacks the scope {wanted}"))
 
 
 PUBLISH = allow(Scope.PUBLISH)
 WORK = allow(Scope.WORKER)
 Publisher = Annotated[ApiKey, PUBLISH]
 """As PUBLISH, where the key itself is of use."""
-READ = allow(Scope.VIEW, Scope.PUBLISH)
+READERS = (Scope.VIEW, Scope.PUBLISH)
 """Publishers may read as well: they follow their own jobs."""
-FETCH = allow(Scope.VIEW, Scope.PUBLISH, Scope.WORKER)
+READ = allow(*READERS)
+FETCHERS = (*READERS, Scope.WORKER)
 """Workers as well: who takes a live sequence over begins with what is published of it."""
+FETCH = allow(*FETCHERS)
 
 
 async def _listening(here: Here, key: Annotated[ApiKey, READ]) -> AsyncIterator[None]:

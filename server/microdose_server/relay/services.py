@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from fastapi.params import Depends as Dependency
 
 from microdose.resources import BaseInfo
-from microdose_server.api.auth import Credentials, counted, unauthorized
+from microdose_server.api.auth import FETCHERS, READERS, Credentials, counted, require, unauthorized
 from microdose_server.relay.blobs import Blobs
 from microdose_server.relay.feeds import Feeds
 from microdose_server.relay.kept import Kept
@@ -17,7 +17,7 @@ from microdose_server.relay.keys import Keys
 from microdose_server.relay.manifests import Manifests
 from microdose_server.relay.upstream import Upstream
 from microdose_server.settings import Limits
-from microdose_server.store.apikeys import ApiKey
+from microdose_server.store.apikeys import ApiKey, Scope
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Relay:
     streams: Counter[str] = field(default_factory=Counter)
 
 
-def relay_of(request: Request) -> Relay:
+async def relay_of(request: Request) -> Relay:
     """The relay of the app that handles `request`."""
     relay = request.app.state.relay
     assert isinstance(relay, Relay)
@@ -44,19 +44,24 @@ def relay_of(request: Request) -> Relay:
 Here = Annotated[Relay, Depends(relay_of)]
 
 
-async def _viewer(here: Here, credentials: Credentials) -> ApiKey:
-    if credentials is None:
-        raise unauthorized()
-    return await here.keys.verify(credentials.credentials)
+def allow(*scopes: Scope) -> Dependency:
+    """As that of the API, with the upstream's word on the key; 503 where it cannot be asked."""
+
+    async def check(here: Here, credentials: Credentials) -> ApiKey:
+        if credentials is None:
+            raise unauthorized()
+        key = await here.keys.verify(credentials.credentials)
+        require(key, scopes)
+        return key
+
+    return Depends(check)  # type: ignore[no-any-return]
 
 
-READ: Dependency = Depends(_viewer)
-"""Lets keys pass that may read at the upstream: 401 or 403 for others, 503 where it cannot be asked."""
-Viewer = Annotated[ApiKey, READ]
-"""As READ, where the key itself is of use."""
+READ = allow(*READERS)
+FETCH = allow(*FETCHERS)
 
 
-async def _listening(here: Here, key: Viewer) -> AsyncIterator[None]:
+async def _listening(here: Here, key: Annotated[ApiKey, READ]) -> AsyncIterator[None]:
     with counted(here.streams, key, here.limits.max_streams):
         yield
 

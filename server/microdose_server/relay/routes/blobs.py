@@ -8,7 +8,7 @@ from starlette.responses import FileResponse
 
 from microdose_server.api.blobs import DOCUMENTED, answer
 from microdose_server.api.problem import problems
-from microdose_server.relay.services import READ, Here
+from microdose_server.relay.services import FETCH, Here
 
 router = APIRouter(prefix="/blobs", tags=["blobs"])
 
@@ -19,14 +19,14 @@ async def _held(here: Here, digest: str) -> AsyncIterator[bool]:
         yield found
 
 
-@router.head("/{digest}", dependencies=[READ], include_in_schema=False)
+@router.head("/{digest}", dependencies=[FETCH], include_in_schema=False)
 @router.get(
     "/{digest}",
-    dependencies=[READ],
+    dependencies=[FETCH],
     response_class=FileResponse,
     responses=DOCUMENTED | problems("bad-upstream", "no-space"),
 )
-async def read(
+def read(
     here: Here,
     request: Request,
     digest: str,
