@@ -11,6 +11,7 @@ from microdose.base import load_base
 from microdose.digest import digest_of
 from microdose.resources import BaseInfo
 from microdose_server.api.bases import publish_base
+from microdose_server.api.blobs import SMALL
 from microdose_server.store.blobs import BlobStore, public_blobs
 from tests.live import live_api
 from tests.photos import encode, photo
@@ -25,17 +26,20 @@ def path(served: Served) -> str:
     return f"/v1/blobs/{public_blobs(served.settings.data_dir).put(DATA)}"
 
 
-def test_a_blob_is_sent_with_its_name_and_for_ever(served: Served, path: str) -> None:
+@pytest.mark.parametrize("data", [DATA, DATA[:SMALL], b"", b"x"], ids=len)
+def test_a_blob_is_sent_with_its_name_and_for_ever(served: Served, data: bytes) -> None:
+    path = f"/v1/blobs/{public_blobs(served.settings.data_dir).put(data)}"
     answer = served.http.get(path)
-    assert answer.content == DATA
-    assert answer.headers["etag"] == f'"{digest_of(DATA)}"'
-    digest = base64.b64encode(hashlib.sha256(DATA).digest()).decode()
+    assert answer.content == data
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["etag"] == f'"{digest_of(data)}"'
+    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
     assert answer.headers["repr-digest"] == f"sha-256=:{digest}:"
     assert "immutable" in answer.headers["cache-control"]
     assert answer.headers["accept-ranges"] == "bytes"
     head = served.http.head(path)
     assert head.content == b""
-    assert head.headers["content-length"] == str(len(DATA))
+    assert head.headers["content-length"] == str(len(data))
     assert head.headers["etag"] == answer.headers["etag"]
 
 
