@@ -63,10 +63,3 @@ def live_app(app: FastAPI, settings: Settings, port: int = 0) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
-
-
-def free_port() -> int:
-    """A port that nobody listens on, for a server that is to come back on it."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

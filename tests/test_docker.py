@@ -14,7 +14,7 @@ from microdose_server import cli
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
-SERVICES = {"valkey", "api", "door", "worker-cpu", "worker-gpu", "relay"}
+SERVICES = {"valkey", "api", "door", "worker-cpu", "worker-gpu", "relay", "relay-door"}
 OF_REDIS = {"api", "worker-cpu", "worker-gpu"}
 OURS = OF_REDIS | {"relay"}
 TLS = {"MICRODOSE_CERTIFICATE": "/nowhere/chain.pem", "MICRODOSE_CERTIFICATE_KEY": "/nowhere/key.pem"}
@@ -94,14 +94,14 @@ def test_services_wait_for_redis(config: dict[str, Any], name: str) -> None:
 
 
 def test_only_the_doors_are_reached_from_outside_and_only_from_this_host(config: dict[str, Any]) -> None:
-    doors = {"door": ("8710", 8080), "relay": ("8711", 8710)}
+    doors = {"door": "8710", "relay-door": "8711"}
     outside = {name for name, service in config["services"].items() if "outside" in service["networks"]}
-    assert outside == set(doors)
+    assert outside == {*doors, "relay"}  # which has to reach its upstream
     assert {name for name, service in config["services"].items() if service.get("ports")} == set(doors)
-    for name, (published, target) in doors.items():
+    for name, published in doors.items():
         (port,) = config["services"][name]["ports"]
-        assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", published, target)
-    assert config["networks"]["bus"]["internal"] is config["networks"]["front"]["internal"] is True
+        assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", published, 8080)
+    assert all(config["networks"][name]["internal"] for name in ("bus", "front", "site"))
 
 
 def test_data_is_in_named_volumes_and_nothing_is_secret(config: dict[str, Any]) -> None:
@@ -126,13 +126,16 @@ def test_the_gpu_is_reserved_for_its_worker_alone(config: dict[str, Any]) -> Non
     assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
     assert config["services"]["worker-gpu"]["command"] == ["worker", "--device", "cuda"]
     plain = json.loads(compose().stdout)
-    assert set(plain["services"]) == SERVICES - {"worker-gpu", "relay"}
+    assert set(plain["services"]) == SERVICES - {"worker-gpu", "relay", "relay-door"}
 
 
 def test_a_relay_stands_alone_and_is_told_whom_to_ask(config: dict[str, Any]) -> None:
-    relay = config["services"]["relay"]
+    relay, door = (config["services"][name] for name in ("relay", "relay-door"))
     assert not relay.get("depends_on")
-    assert set(relay["networks"]) == {"outside"}
+    assert set(relay["networks"]) == set(door["networks"]) == {"outside", "site"}
+    assert relay["networks"]["site"]["aliases"] == ["api"]
+    (blobs,) = (each for each in door["volumes"] if each["type"] == "volume")
+    assert (blobs["source"], blobs["target"], blobs["volume"]["subpath"]) == ("relay", "/blobs", "relay")
     told = {"MICRODOSE_UPSTREAM": "https://origin.example.org", "MICRODOSE_KEY": "md_k"}
     alone = json.loads(compose("--profile", "relay", **told).stdout)["services"]["relay"]["environment"]
     assert told.items() <= alone.items()

@@ -6,14 +6,12 @@ Each `run_…` raises the errors of `microdose.errors`; the caller turns them in
 import sys
 import time
 from argparse import Namespace
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from microdose.dose import DoseKind
 from microdose.errors import BadUpload, Unavailable
 from microdose.manifest import ByteCounts
 from microdose.problem import ProblemError, make_problem
@@ -188,11 +186,6 @@ def _job(job: Job) -> str:
     return f"{job.id} {job.state}{progress}{reason}  sequence {job.sequence}  {job.created:%Y-%m-%d %H:%M:%S}"
 
 
-def _counted(kinds: Sequence[DoseKind]) -> str:
-    """`2 gains, none`: how many epochs have each kind, in the order in which they come."""
-    return ", ".join(f"{count} {kind}" if count > 1 else kind for kind, count in Counter(kinds).items())
-
-
 def _bytes(counts: ByteCounts, bpp: float) -> str:
     return (
         f"{counts.total} bytes (latents {counts.latents}, dose {counts.dose}, headers {counts.headers}), "
@@ -223,7 +216,7 @@ def _info(info: Info) -> str:
         "name": info.name or "-",
         "version": f"{info.version}{'' if info.ended else ' (still open)'}",
         "pictures": f"{info.pictures} ({info.pixels} pixels)",
-        "doses": _counted(info.doses) or "-",
+        "doses": ", ".join(info.doses) or "-",
         "bytes": _bytes(info.bytes, info.bpp_total),
         "base": f"{info.bytes.base} bytes, fetched once for all sequences of its teacher",
     }

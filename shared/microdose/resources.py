@@ -91,10 +91,7 @@ class SequenceComplete(Request):
 
 
 class Results(Document):
-    """What a published sequence measured, so far if it is live. `bpp_total` counts every byte per pixel.
-
-    `dose_kind`: the highest rung that any of its epochs has; of a live sequence, that of its newest segment.
-    """
+    """What a published sequence measured, so far if it is live. `bpp_total` counts every byte per pixel."""
 
     pictures: Count
     pixels: Count

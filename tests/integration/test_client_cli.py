@@ -12,7 +12,7 @@ import pytest
 from microdose.digest import digest_of
 from microdose.dose import DoseKind
 from microdose.ids import new_id
-from microdose.manifest import ByteCounts, EpochEntry
+from microdose.manifest import ByteCounts
 from microdose.mds import write_mds
 from microdose.problem import Problem, make_problem
 from microdose.resources import DoseChoice, Frame, Job, JobState, Results, Sequence, SequenceState
@@ -180,16 +180,6 @@ def test_pull_straight_from_redis(
         argv = ["pull", sequence.manifest.sequence, "-o", str(tmp_path / "out"), "--redis", shelf.url()]
         assert main(argv) == 0
     assert "3 pictures" in capsys.readouterr().out
-
-
-def test_epochs_are_counted_by_kind(
-    shelf: HttpShelf, sequence: TinySequence, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (first,) = sequence.manifest.epochs
-    more = [EpochEntry(epoch=n, kind=DoseKind.NONE) for n in range(1, 4)]
-    publish(shelf, sequence, epochs=[entry.model_dump(mode="json") for entry in (first, *more)])
-    assert main(["info", sequence.manifest.sequence]) == 0
-    assert "doses     full, 3 none\n" in capsys.readouterr().out
 
 
 def test_a_wrong_key_is_one_line(

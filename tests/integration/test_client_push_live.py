@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-import redis
 from PIL import Image
 
 from microdose import keys
@@ -27,9 +26,8 @@ from microdose_server.store.apikeys import Scope
 from microdose_server.store.blobs import originals
 from microdose_server.store.lock import poll
 from microdose_server.store.sequences import Sequences
-from tests.live import free_port, live_api
 from tests.photos import Pixels, encode, photo
-from tests.served import Serve, Served, served_by
+from tests.served import Serve, Served
 from tests.streams import entries
 from tests.workers import StartWorker
 
@@ -172,30 +170,6 @@ def test_a_first_picture_that_is_refused_ends_it(served: Served, tmp_path: Path)
         _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert b"--resume" in err
-
-
-def test_a_push_goes_on_when_the_server_is_back(redis_url: str, bus: redis.Redis, tmp_path: Path) -> None:
-    settings, port = Settings(data_dir=tmp_path / "data", redis_url=redis_url), free_port()
-    stream = y4m([photo(n) for n in range(2)])
-    half = len(y4m([photo(0)]))
-    with ExitStack() as stack:
-        with live_api(settings, port=port) as url, served_by(url, settings, bus) as served:
-            process = stack.enter_context(push(served, "-"))
-            assert process.stdin is not None
-            assert process.stderr is not None
-            process.stdin.write(stream[:half])
-            process.stdin.flush()
-            sequence = the_live_one(served)
-            frames_of(served, sequence, 1)
-        process.stdin.write(stream[half:])
-        process.stdin.flush()
-        told = process.stderr.readline()
-        with live_api(settings, port=port):
-            sent = done(process)
-    assert b"cannot reach" in told
-    assert b"trying again" in told
-    assert sent["pictures"] == 2
-    assert [frame.n for frame in Sequences(bus).frames(sequence)] == [0, 1]
 
 
 class Unsteady(httpx.HTTPTransport):

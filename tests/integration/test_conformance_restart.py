@@ -1,6 +1,7 @@
 """A server, or a relay, that goes away and comes back: whoever follows goes on where it was."""
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -24,7 +25,7 @@ from microdose_server.store.blobs import public_blobs
 from microdose_server.store.embedded import EmbeddedValkey
 from microdose_server.store.redis import connect
 from tests.broadcast import Broadcast
-from tests.live import free_port, live_api, live_relay
+from tests.live import live_api, live_relay
 from tests.viewers import Viewer
 
 pytestmark = pytest.mark.anyio
@@ -42,6 +43,12 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
         return Viewer(request.param(**{"retry": QUICK, "cache_dir": tmp_path / "cache", **options}))
 
     return make
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def api(settings: Settings, port: int) -> AbstractAsyncContextManager[str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from pathlib import Path
 
 from anyio import to_thread
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -29,9 +28,11 @@ from microdose_server.store.blobs import BlobStore
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
-def folder(settings: Settings) -> Path:
-    """Where a relay keeps blobs: apart from those of an API that may share the data folder."""
-    return settings.data_dir / "relay"
+def relay_blobs(settings: Settings) -> BlobStore:
+    """Where a relay keeps blobs: apart from those of an API that may share the data folder. A proxy in the
+    group may read it.
+    """
+    return BlobStore(settings.data_dir / "relay", mode=0o640)
 
 
 def create_relay(settings: Settings, key: str) -> FastAPI:
@@ -79,7 +80,7 @@ def _lifespan(settings: Settings, key: str) -> Callable[[FastAPI], AbstractAsync
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         limits = settings.limits
         upstream = Upstream(settings.upstream or "", key, streams=limits.max_followed)
-        cache = await to_thread.run_sync(BlobCache, BlobStore(folder(settings)), settings.cache_bytes)
+        cache = await to_thread.run_sync(BlobCache, relay_blobs(settings), settings.cache_bytes)
         async with (
             aclosing(upstream),
             Flights() as flights,

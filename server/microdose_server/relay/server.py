@@ -8,12 +8,11 @@ from contextlib import aclosing
 from microdose.errors import Unavailable
 from microdose_server.api.server import run
 from microdose_server.relay import keys
-from microdose_server.relay.app import create_relay, folder
+from microdose_server.relay.app import create_relay, relay_blobs
 from microdose_server.relay.upstream import Upstream
 from microdose_server.settings import Settings
 from microdose_server.stopping import exit_when_told
 from microdose_server.store.apikeys import ApiKey, Scope
-from microdose_server.store.blobs import BlobStore
 from microdose_server.store.lock import lock_folder
 
 log = logging.getLogger(__name__)
@@ -32,7 +31,7 @@ def relay(settings: Settings, key: str, ready: Callable[[str], None]) -> None:
     own = asyncio.run(_ask(settings.upstream, key))
     if set(own.scopes) != {Scope.VIEW}:
         log.warning("the key %s may do more than view: a relay needs no more", own.id)
-    with lock_folder(BlobStore(folder(settings)).root):
+    with lock_folder(relay_blobs(settings).root):
         run(create_relay(settings, key), settings, ready)
 
 
