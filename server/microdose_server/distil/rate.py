@@ -15,9 +15,9 @@ from microdose_server.distil.overfit import Learner, Overfit
 from microdose_server.distil.patch import COARSEST, FINEST, Patch, Steps
 
 DEFAULT_LMBDA = 0.4
-"""Distortion that a bit per pixel must save: what finer latents of the shipped teacher save where the bytes of
-a dose go there instead (LPIPS .0015 for 0.0036 bpp; benchmarks/dose.py). HiFiC's own rate buys 0.75 on Kodak
-between its published points at 0.183 and 0.351 bpp, of a teacher with more to show for its bits."""
+"""Distortion that a bit per pixel must save: what finer latents of the shipped teacher save if the bytes of
+a dose go there (LPIPS .0015 for 0.0036 bpp; benchmarks/dose.py). HiFiC's own rate buys 0.75 on Kodak between
+its published points at 0.183 and 0.351 bpp, of a teacher with more to show for its bits."""
 
 NARROWEST, WIDEST = 2.0**-30, 2.0**10
 """Scales."""
