@@ -8,11 +8,11 @@ from microdose.errors import NotFound
 from microdose.ids import is_id
 
 
-def _sequence(sequence: Annotated[str, Path(description="id of a sequence")]) -> str:
+async def _sequence(sequence: Annotated[str, Path(description="id of a sequence")]) -> str:
     return _checked("sequence", sequence)
 
 
-def _job(job: Annotated[str, Path(description="id of a job")]) -> str:
+async def _job(job: Annotated[str, Path(description="id of a job")]) -> str:
     return _checked("job", job)
 
 

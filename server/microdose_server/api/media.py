@@ -12,7 +12,7 @@ def accept(*accepted: str, required: bool = False) -> Dependency:
     A body without a declaration passes unless one is `required`.
     """
 
-    def check(request: Request) -> None:
+    async def check(request: Request) -> None:
         given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if given in accepted or given.partition("/")[0] + "/*" in accepted or not (given or required):
             return

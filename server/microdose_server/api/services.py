@@ -42,7 +42,7 @@ class Services:
     streams: Counter[str] = field(default_factory=Counter)
 
 
-def services_of(request: Request) -> Services:
+async def services_of(request: Request) -> Services:
     """The services of the app that handles `request`."""
     services = request.app.state.services
     assert isinstance(services, Services)

@@ -31,7 +31,7 @@ def respond(content: AsyncIterator[bytes]) -> StreamingResponse:
     return StreamingResponse(content, headers=headers, media_type="text/event-stream")
 
 
-def resume_id(
+async def resume_id(
     last_event_id: Annotated[str | None, Header(description="id of the last event that was seen")] = None,
     after: Annotated[str | None, Query(description="the same, for who cannot set headers")] = None,
 ) -> str:

@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from microdose.problem import ProblemError
@@ -17,11 +19,11 @@ def test_what_is_no_event() -> None:
 
 
 def test_the_header_goes_before_the_parameter() -> None:
-    assert sse.resume_id("5-0", "6-0") == "5-0"
-    assert sse.resume_id(None, "6-0") == "6-0"
-    assert sse.resume_id(None, None) == "0-0"
+    assert asyncio.run(sse.resume_id("5-0", "6-0")) == "5-0"
+    assert asyncio.run(sse.resume_id(None, "6-0")) == "6-0"
+    assert asyncio.run(sse.resume_id(None, None)) == "0-0"
 
 
 def test_what_is_no_id_is_refused() -> None:
     with pytest.raises(ProblemError, match="not the id"):
-        sse.resume_id("x", None)
+        asyncio.run(sse.resume_id("x", None))
