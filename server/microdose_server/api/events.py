@@ -47,6 +47,7 @@ async def _events(here: Services, sequence: str, after: str) -> AsyncIterator[by
         if is_later(after, newest := await _newest(here, sequence)):
             yield _reset(sequence, newest)  # an id of another time: the stream was lost and began anew
             after = newest
+        seq = parse_id(after)[0]
         try:
             async with aclosing(sse.stream(here.pump, keys.events(sequence), after)) as entries:
                 async for entry in entries:
@@ -54,12 +55,12 @@ async def _events(here: Services, sequence: str, after: str) -> AsyncIterator[by
                         yield sse.ping()
                         continue
                     removed = entry.type == "removed"
-                    if parse_id(entry.id)[0] > parse_id(after)[0] + 1 and not removed:
+                    if entry.place[0] > seq + 1 and not removed:
                         break  # ids are dense: some were trimmed
                     yield entry.message
                     if removed:
                         return
-                    after = entry.id
+                    after, seq = entry.id, entry.place[0]
                 else:
                     break  # draining, or Redis is lost
         except StreamLost:

@@ -134,6 +134,7 @@ class Pump:
                 async for entry in self._log(key, after):  # what came between reading and listening
                     after = entry.id
                     yield entry
+                place = parse_id(after)
                 while not (self.draining or (listener.behind and listener.queue.empty())):
                     if listener.lost:
                         raise StreamLost(f"{key} does not reach {after} any more")
@@ -143,8 +144,8 @@ class Pump:
                     except TimeoutError:
                         yield None
                         continue
-                    if live is not None and is_later(live.id, after):
-                        after = live.id
+                    if live is not None and live.place > place:
+                        after, place = live.id, live.place
                         yield live
 
     async def last_id(self, key: str) -> str:
