@@ -14,7 +14,6 @@ import h11
 
 from benchmarks.parts.requests import Scene
 
-ANSWER_S = 8.0
 ABANDONED, SILENT = 0.05, 0.02
 """How often nobody waits for the answer, and how often who sent a part of a request sends no end either."""
 MAX_ANSWER = 1 << 20
@@ -29,14 +28,14 @@ class Hang(Exception):
     """Nothing came in time."""
 
 
-def ask(scene: Scene, data: bytes) -> int | None:
+def ask(scene: Scene, data: bytes, *, patience_s: float = 8.0) -> int | None:
     """Send `data`, and undo what it has made; returns the answer's status, if there was one, and anybody was
     there to hear it. Raises Crash or Hang.
     """
     random = Random(data)
     whole = is_request(data)
     try:
-        with socket.create_connection(("127.0.0.1", scene.port), timeout=ANSWER_S) as connection:
+        with socket.create_connection(("127.0.0.1", scene.port), timeout=patience_s) as connection:
             send(connection, data, random)
             if random.random() < ABANDONED:
                 return None
@@ -45,7 +44,7 @@ def ask(scene: Scene, data: bytes) -> int | None:
                     connection.shutdown(socket.SHUT_WR)
             answer = receive(connection)
     except TimeoutError:
-        raise Hang(f"no answer in {ANSWER_S:g} s") from None
+        raise Hang(f"no answer in {patience_s:g} s") from None
     except ConnectionRefusedError:
         raise Crash("nobody listens") from None
     found = STATUS.match(answer)
@@ -53,7 +52,7 @@ def ask(scene: Scene, data: bytes) -> int | None:
     if (status is None and whole) or (status is not None and status >= 500):
         raise Crash(f"answered {answer[:300]!r}")
     if status in (201, 202):
-        undo(scene, answer)
+        undo(scene, answer, patience_s)
     return status
 
 
@@ -99,7 +98,7 @@ def _is_enough(answer: bytes) -> bool:
     return length is None or len(body) >= int(length[1])
 
 
-def undo(scene: Scene, answer: bytes) -> None:
+def undo(scene: Scene, answer: bytes, patience_s: float) -> None:
     """Remove a sequence that a request has opened, so that there are never many."""
     with suppress(ValueError):
         made = json.loads(answer.rpartition(b"\r\n\r\n")[2])
@@ -107,6 +106,6 @@ def undo(scene: Scene, answer: bytes) -> None:
         if name and name not in (scene.published, scene.open, scene.live):
             lines = [f"DELETE /v1/sequences/{name} HTTP/1.1", "Host: localhost"]
             lines += [f"Authorization: Bearer {scene.key}", "Connection: close", "", ""]
-            with socket.create_connection(("127.0.0.1", scene.port), timeout=ANSWER_S) as connection:
+            with socket.create_connection(("127.0.0.1", scene.port), timeout=patience_s) as connection:
                 connection.sendall("\r\n".join(lines).encode())
                 receive(connection)

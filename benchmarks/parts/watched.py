@@ -4,11 +4,13 @@ seed, number -> a valid document or request, changed -> reader: a result, or one
                     else: a crash (another exception, a dead process), or a hang
 """
 
+import math
 import multiprocessing
+import os
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -22,6 +24,8 @@ from microdose.errors import MicrodoseError
 
 ADDRESS_BYTES = 4 << 30
 HANG_S = 10.0
+PATIENCE = 6
+"""An input that held its process is read once more, with so many times the time: is it the machine's load?"""
 DOCUMENTS = 6
 """So many documents of each kind for one request of each, which takes a hundred times as long."""
 
@@ -52,6 +56,7 @@ class Batch:
     stop: int
     scene: Scene
     until: float
+    hang_s: float = HANG_S
 
 
 @dataclass(frozen=True)
@@ -63,21 +68,23 @@ class Kind:
     read: Reader
 
 
-def kinds(scene: Scene) -> list[Kind]:
-    """All of them, each as often as it has its turn."""
+def kinds(scene: Scene, hang_s: float = HANG_S) -> list[Kind]:
+    """All of them, each as often as it has its turn; a request is given up well before `hang_s`."""
     documents = [
         Kind(name, partial(hostile_document, name, valid), reader)
         for name, (reader, valid) in readers().items()
     ]
     return DOCUMENTS * documents + [
-        Kind(f"request: {name}", partial(hostile_request, valid), partial(ask, scene))
+        Kind(
+            f"request: {name}", partial(hostile_request, valid), partial(ask, scene, patience_s=0.8 * hang_s)
+        )
         for name, valid in requests(scene).items()
     ]
 
 
 def read_all(batch: Batch, progress: Any, told: Any) -> None:
     """What a process does: each input is noted in `progress` before it is read."""
-    known = kinds(batch.scene)
+    known = kinds(batch.scene, batch.hang_s)
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_BYTES, ADDRESS_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     n = batch.start
@@ -93,17 +100,27 @@ def read_all(batch: Batch, progress: Any, told: Any) -> None:
             told.put((what, n, f"{kind.name}: {type(error).__name__}: {error}"[:400]))
         n += 1
     told.put(("peak_mb", peak_mb("self"), ""))
+    told.close()
+    told.join_thread()
     progress.value = n
+    os._exit(0)  # how long the libraries take to end is not for this to judge
 
 
 def watch(batch: Batch) -> Found:
     """Read a batch in a process; after an input that kills or holds it, go on in another."""
     found, start = Found(), batch.start
     while start < batch.stop and time.time() < batch.until:
-        part = _watch_one(Batch(batch.seed, start, batch.stop, batch.scene, batch.until))
+        part = _watch_one(replace(batch, start=start))
+        part.hangs = [each for each in part.hangs if _hangs_again(batch, each["input"])]
         found.add(part)
         start += max(1, part.inputs)
     return found
+
+
+def _hangs_again(batch: Batch, n: int) -> bool:
+    """Whether an input that took too long does so once more, with nothing else to read and more time."""
+    alone = replace(batch, start=n, stop=n + 1, until=math.inf, hang_s=PATIENCE * batch.hang_s)
+    return bool(_watch_one(alone).hangs)
 
 
 def _watch_one(batch: Batch) -> Found:
@@ -112,19 +129,19 @@ def _watch_one(batch: Batch) -> Found:
     progress, told, found = context.Value("q", -1, lock=False), context.Queue(), Found()
     process = context.Process(target=read_all, args=(batch, progress, told))
     process.start()
-    seen, since = -1, time.monotonic()
+    seen, since, killed = -1, time.monotonic(), False
     while process.is_alive():
         process.join(0.2)
         _note(told, batch, found)
         if progress.value != seen or seen < 0:
             seen, since = progress.value, time.monotonic()
-        elif time.monotonic() - since > HANG_S:
+        elif time.monotonic() - since > batch.hang_s:
+            killed = True
             process.kill()
             process.join()
-            found.hangs.append({"input": seen, "seed": batch.seed, "why": f"nothing for {HANG_S:g} s"})
+            found.hangs.append({"input": seen, "seed": batch.seed, "why": f"nothing for {batch.hang_s:g} s"})
     _note(told, batch, found)
-    held = bool(found.hangs) and process.exitcode != 0
-    if process.exitcode and not held:
+    if process.exitcode and not killed:
         why = f"exit {process.exitcode}"
         found.crashes.append({"input": progress.value, "seed": batch.seed, "why": why})
     reached = max(progress.value, batch.start)

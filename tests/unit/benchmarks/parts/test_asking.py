@@ -19,7 +19,6 @@ SceneAt = Callable[[int], Scene]
 @pytest.fixture(autouse=True)
 def _always_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "ABANDONED", 0)
-    monkeypatch.setattr(asking, "ANSWER_S", 0.3)
 
 
 def port_of(server: Loopback) -> int:
@@ -65,7 +64,7 @@ def test_no_answer_is_a_crash_or_a_hang(scene_at: SceneAt) -> None:
     with listening(b"") as port, pytest.raises(Crash):
         ask(scene_at(port), GET)
     with listening(None) as port, pytest.raises(Hang):
-        ask(scene_at(port), GET)
+        ask(scene_at(port), GET, patience_s=0.3)
     with pytest.raises(Crash, match="nobody"):
         ask(scene_at(port), GET)
 
