@@ -28,7 +28,7 @@ TURNS = 2
 
 
 class Plant:
-    """Everything but the viewers: `door` and `plain` are URLs."""
+    """Everything but the viewers: `api`, `door` and `plain` are URLs."""
 
     def __init__(self, stack: ExitStack, folder: Path, docker: Path) -> None:
         """Processes that end with the stack, with all data in `folder`; `docker`: where nginx.conf is."""
@@ -36,6 +36,7 @@ class Plant:
         self.settings = Settings(data_dir=folder, redis_url=valkey.url)
         self.bus = stack.enter_context(connect(valkey.url, block_s=30))
         api = stack.enter_context(serving(folder, valkey.url))
+        self.api = api.url
         blobs = folder / "blobs"
         self.door = stack.enter_context(front(docker, _made(folder / "door"), Behind(api.url, blobs)))
         self.plain = stack.enter_context(plain(_made(folder / "plain"), blobs / "sha256"))

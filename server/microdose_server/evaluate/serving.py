@@ -1,10 +1,10 @@
-"""`microdose-server serve` as a process of its own, for benchmarks."""
+"""`microdose-server serve` and `relay` as processes of their own, for benchmarks."""
 
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -25,15 +25,29 @@ def serving(folder: Path, redis_url: str, **settings: str) -> Iterator[Serving]:
 
     Raises Unavailable if it does not start; its log, api.log in the folder, says why.
     """
-    environ = os.environ | {"MICRODOSE_DATA_DIR": str(folder), "MICRODOSE_REDIS_URL": redis_url} | settings
-    command = [sys.executable, "-m", "microdose_server", "serve", "--port", "0", "--json"]
-    with (folder / "api.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=log)
+    environ = {"MICRODOSE_DATA_DIR": str(folder), "MICRODOSE_REDIS_URL": redis_url} | settings
+    with _program(("serve",), environ, folder / "api.log") as found:
+        yield found
+
+
+@contextmanager
+def relaying(folder: Path, upstream: str, key: str) -> Iterator[Serving]:
+    """A relay with a data folder, which reads `upstream` with `key`; for the rest as `serving`: relay.log."""
+    environ = {"MICRODOSE_DATA_DIR": str(folder), "MICRODOSE_KEY": key}
+    with _program(("relay", "--upstream", upstream), environ, folder / "relay.log") as found:
+        yield found
+
+
+@contextmanager
+def _program(arguments: Sequence[str], environ: Mapping[str, str], log: Path) -> Iterator[Serving]:
+    command = [sys.executable, "-m", "microdose_server", *arguments, "--port", "0", "--json"]
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, env=os.environ | environ, stdout=subprocess.PIPE, stderr=file)
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
             if not line:
-                raise Unavailable(f"the API did not start: {folder}/api.log says why")
+                raise Unavailable(f"{arguments[0]} did not start: {log} says why")
             yield Serving(json.loads(line)["url"], process.pid)
         finally:
             process.terminate()
