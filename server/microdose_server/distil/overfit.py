@@ -17,8 +17,9 @@ from microdose_server.training.muon import balanced, is_matrix
 BETAS = (0.9, 0.99)
 HELD_OUT = 8
 """One tile of so many is never trained on; of a sequence of fewer than twice as many, none."""
-CHECK_EVERY, PATIENCE, LEAST_GAIN = 40, 3, 0.002
-"""Steps between looks at the tiles kept apart; so many without this relative gain end a phase."""
+CHECK_EVERY, PATIENCE, LEAST_GAIN, MOST_HALVINGS = 40, 2, 0.002, 3
+"""Steps between looks at the tiles kept apart; so many without this relative gain halve the learning rate, or
+end the phase where that has been done so often."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,23 @@ class Overfit:
 
 @dataclass
 class Plateau:
-    """Watches the score of the tiles kept apart: over when it has not got better for a while."""
+    """Watches the score of the tiles kept apart. Where it does not get better, the learning rate halves: the
+    noise of a high one hides what is still to be gained. Where that no longer helps either, all is over.
+    """
 
     best: float = math.inf
     stale: int = 0
+    halvings: int = 0
+
+    @property
+    def fraction(self) -> float:
+        """What is left of the learning rate."""
+        return 0.5**self.halvings
 
     def over(self, score: float) -> bool:
         """Take in a score."""
         better = score < (1.0 - LEAST_GAIN) * self.best
         self.best, self.stale = (score, 0) if better else (self.best, self.stale + 1)
-        return self.stale >= PATIENCE
+        if self.stale >= PATIENCE:
+            self.stale, self.halvings = 0, self.halvings + 1
+        return self.halvings > MOST_HALVINGS

@@ -168,7 +168,7 @@ class Climb:
     def _train(self) -> None:
         """Steps until the phase's share is spent, or the tiles kept apart gain no more."""
         while (done := self.clock.done()) < 1.0:
-            fraction = 0.5 * (1.0 + math.cos(math.pi * done))
+            fraction = 0.5 * (1.0 + math.cos(math.pi * done)) * self.plateau.fraction
             loss, mse = self.overfit.step(self.learner, self.steps, fraction)
             self.clock.steps += 1
             taken = self.clock.steps

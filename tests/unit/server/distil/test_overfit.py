@@ -4,7 +4,15 @@ import torch
 
 from microdose.dose import DoseKind
 from microdose_server.distil.objective import Objective
-from microdose_server.distil.overfit import HELD_OUT, Learner, Overfit, OverfitRecipe, Plateau
+from microdose_server.distil.overfit import (
+    HELD_OUT,
+    MOST_HALVINGS,
+    PATIENCE,
+    Learner,
+    Overfit,
+    OverfitRecipe,
+    Plateau,
+)
 from microdose_server.distil.patch import Group, Patch
 from microdose_server.distil.tiles import Target, Tile
 
@@ -82,8 +90,13 @@ def test_of_few_tiles_none_is_kept_apart(patch: Patch, objective: Objective) -> 
     assert Overfit(patch, objective).held_out == []
 
 
-def test_a_plateau_is_over_when_nothing_gets_better() -> None:
+def test_a_plateau_halves_the_rate_and_is_over_when_that_is_no_help() -> None:
     plateau = Plateau()
-    assert [plateau.over(score) for score in (1.0, 0.9, 0.95, 0.91)] == [False] * 4
+    assert [plateau.over(score) for score in (1.0, 0.9, 0.95)] == [False] * 3
+    assert plateau.fraction == 1.0
+    assert not plateau.over(0.91)
+    assert plateau.fraction == 0.5
     assert not plateau.over(0.8)
-    assert [plateau.over(0.7999) for _ in range(3)] == [False, False, True]
+    over = [plateau.over(0.7999) for _ in range(PATIENCE * MOST_HALVINGS)]
+    assert over == [False] * (len(over) - 1) + [True]
+    assert plateau.fraction < 0.1
