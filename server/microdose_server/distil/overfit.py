@@ -30,9 +30,9 @@ class OverfitRecipe:
 
     rates: Mapping[Group, float] = field(
         default_factory=lambda: {
-            Group.GAIN: 0.02,
-            Group.BIAS: 0.02,
-            Group.KERNEL: 0.02,
+            Group.GAIN: 0.01,
+            Group.BIAS: 0.01,
+            Group.KERNEL: 0.01,
             Group.FACTOR: 0.02,
             Group.MATRIX: 0.012,
         }
