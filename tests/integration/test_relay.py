@@ -289,6 +289,7 @@ def test_a_relay_follows_so_many_sequences(relay_of: Relays, served: Served, liv
     with listening(relay, events_path(live.sequence)):
         answer = relay.http.get(events_path(other.sequence))
         assert "follows 1 sequences" in str(problem(answer, "unavailable").detail)
+    assert poll(lambda: relay.metric("microdose_listeners") == 0, 60)
     with listening(relay, events_path(other.sequence)):
         pass
 

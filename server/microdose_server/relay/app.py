@@ -81,21 +81,19 @@ def _lifespan(settings: Settings, key: str) -> Callable[[FastAPI], AbstractAsync
         limits = settings.limits
         upstream = Upstream(settings.upstream or "", key, streams=limits.max_followed)
         cache = await to_thread.run_sync(BlobCache, relay_blobs(settings), settings.cache_bytes)
-        async with (
-            aclosing(upstream),
-            Flights() as flights,
-            Feeds(upstream, limits.max_followed) as feeds,
-        ):
-            app.state.relay = Relay(
-                limits=limits,
-                upstream=upstream,
-                keys=Keys(upstream, flights),
-                manifests=Manifests(upstream, flights, feeds.heard),
-                feeds=feeds,
-                blobs=Blobs(upstream, flights, cache),
-                bases=Kept(flights, bases.POLICY),
-            )
-            app.state.drain = feeds.drain
-            yield
+        async with aclosing(upstream), Flights() as flights:
+            fetched = Blobs(upstream, flights, cache)
+            async with Feeds(upstream, limits.max_followed, fetched.have) as feeds:
+                app.state.relay = Relay(
+                    limits=limits,
+                    upstream=upstream,
+                    keys=Keys(upstream, flights),
+                    manifests=Manifests(upstream, flights, feeds.heard),
+                    feeds=feeds,
+                    blobs=fetched,
+                    bases=Kept(flights, bases.POLICY),
+                )
+                app.state.drain = feeds.drain
+                yield
 
     return lifespan

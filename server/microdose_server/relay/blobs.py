@@ -38,13 +38,17 @@ class Blobs:
 
         Raises as `Upstream`; NotFound for what is no digest; OSError: the disk is full.
         """
-        self.store.path(digest)
         found = digest in self.cache
-        while digest not in self.cache:
-            await self._flights.join(digest, partial(self._fetch, digest))
+        await self.have(digest)
         self.found += found
         with self.cache.using(digest):
             yield found
+
+    async def have(self, digest: str) -> None:
+        """Fetch a blob that is not here. Raises as `held`."""
+        self.store.path(digest)
+        while digest not in self.cache:
+            await self._flights.join(digest, partial(self._fetch, digest))
 
     async def _fetch(self, digest: str) -> None:
         async with self._turn, self._upstream.blob(digest) as pieces:

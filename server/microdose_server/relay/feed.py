@@ -4,42 +4,58 @@
 
 A listener holds a number and no queue: one that is slow costs nothing, and one that is slower than the log is
 long is told so. The stream is opened again after every loss, where it was.
+
+What an event announces is fetched before it is told: else all listeners would ask for it at once, and wait.
 """
 
 import asyncio
 import json
 import logging
 import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 
+from pydantic import ValidationError
+
 from microdose.errors import BadUpstream, MicrodoseError, Unavailable
-from microdose.manifest import MAX_EVENT_BYTES
+from microdose.manifest import MAX_EVENT_BYTES, Event
 from microdose.patience import Retry
 from microdose.sse import Message
 from microdose_server.api import sse
 from microdose_server.api.pump import parse_id
-from microdose_server.relay.log import Log, Told
+from microdose_server.relay.log import KEEP, Log, Told
 from microdose_server.relay.upstream import Upstream
 from microdose_server.store.bus import event_id
 
 RETRY = Retry(first_s=0.25, cap_s=5.0, outage_s=60.0)
 """An upstream that is silent for longer than `outage_s` is lost; listeners are sent away, to come back."""
 
+AHEAD_S = 5.0
+"""How long an event waits for a blob; then listeners are told anyway."""
+Ahead = Callable[[str], Awaitable[None]]
+"""Has a blob fetched, by its digest."""
+
 log = logging.getLogger(__name__)
 
 
 class Feed:
-    """A sequence that is followed from event number `start` on until it is removed, or lost."""
+    """A sequence that is followed until it is removed, or lost."""
 
-    def __init__(self, upstream: Upstream, sequence: str, start: int, retry: Retry = RETRY) -> None:
-        """Begins at once, in the running event loop."""
-        self.log = Log(start)
+    def __init__(
+        self, upstream: Upstream, sequence: str, newest: int, ahead: Ahead, retry: Retry = RETRY
+    ) -> None:
+        """Begins at once, in the running event loop, as far before event number `newest` as the log is long.
+
+        What later ones announce is fetched `ahead`.
+        """
+        self.log = Log(max(newest - KEEP, 0))
         self.listeners = 0
         self.error: MicrodoseError | None = None
         """Why it could not begin, or was given up."""
         self.removed = False
         """Whether the sequence's last event has come."""
         self._upstream, self._sequence, self._retry = upstream, sequence, retry
+        self._known, self._ahead = newest, ahead
         self._stands, self._news = asyncio.Event(), asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"feed {sequence}")
 
@@ -97,7 +113,7 @@ class Feed:
                         self._stands.set()
                         if message.event == "bye":
                             break
-                        self._take(message)
+                        await self._take(message)
                         if message.event == "removed":
                             self.removed = True
                             return
@@ -109,15 +125,26 @@ class Feed:
             log.info("sequence %s: upstream lost, try %d: %s", self._sequence, tries, reason)
             await self._retry.pause(tries)
 
-    def _take(self, message: Message) -> None:
+    async def _take(self, message: Message) -> None:
         if not message.event:
             return  # a sign of life
         seq = _number(message)
         if message.event == "reset":
             self.log.restart(seq)
+            self._known = seq
         else:
-            self.log.add(seq, _told(message))
+            told = _told(message)
+            if seq > self._known and self.listeners:
+                await self._fetch(message.data)
+            self.log.add(seq, told)
         self._tell()
+
+    async def _fetch(self, data: str) -> None:
+        """Have the blobs that an event announces; those that cannot be had are the listeners' affair."""
+        for digest in _announced(data):
+            with suppress(MicrodoseError, OSError, TimeoutError):
+                async with asyncio.timeout(AHEAD_S):
+                    await self._ahead(digest)
 
     def _tell(self) -> None:
         self._news.set()
@@ -145,3 +172,15 @@ def _told(message: Message) -> Told:
     if not good:
         raise BadUpstream(f"the upstream sends an event {message.id} that is none")
     return Told(message.event, sse.message(message.event, message.data, message.id))
+
+
+def _announced(data: str) -> Iterator[str]:
+    """The digests that an event names; none of one that this program does not understand."""
+    try:
+        event = Event.model_validate_json(data)
+    except ValidationError:
+        return
+    if event.dose is not None:
+        yield event.dose.digest
+    if event.segment is not None:
+        yield event.segment.blob.digest

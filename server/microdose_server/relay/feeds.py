@@ -8,8 +8,7 @@ from typing import Self
 
 from microdose.errors import Removed, Unavailable
 from microdose.patience import Retry
-from microdose_server.relay.feed import RETRY, Feed
-from microdose_server.relay.log import KEEP
+from microdose_server.relay.feed import RETRY, Ahead, Feed
 from microdose_server.relay.upstream import Upstream
 
 LINGER_S = 30.0
@@ -20,9 +19,11 @@ class Feeds:
     """At most `most` feeds of one upstream. An async context manager that ends them all."""
 
     def __init__(
-        self, upstream: Upstream, most: int, *, retry: Retry = RETRY, linger_s: float = LINGER_S
+        self, upstream: Upstream, most: int, ahead: Ahead, *, retry: Retry = RETRY, linger_s: float = LINGER_S
     ) -> None:
-        self._upstream, self._most, self._retry, self._linger_s = upstream, most, retry, linger_s
+        """`ahead` has a blob fetched, before listeners are told of it."""
+        self._upstream, self._most, self._ahead = upstream, most, ahead
+        self._retry, self._linger_s = retry, linger_s
         self._feeds: dict[str, Feed] = {}
         self.draining = False
 
@@ -51,7 +52,7 @@ class Feeds:
         if feed and feed.removed:
             raise Removed(f"sequence {sequence} was removed")
         if feed is None or feed.over:
-            feed = self._begin(sequence, max(newest - KEEP, 0))
+            feed = self._begin(sequence, newest)
         feed.listeners += 1
         try:
             await feed.standing()
@@ -76,7 +77,7 @@ class Feeds:
         self.drain()
         await asyncio.gather(*(feed.end() for feed in self._feeds.values()), return_exceptions=True)
 
-    def _begin(self, sequence: str, start: int) -> Feed:
+    def _begin(self, sequence: str, newest: int) -> Feed:
         if self.draining:
             raise Unavailable("this relay is about to stop; try again")
         if len(self._feeds) >= self._most:
@@ -84,7 +85,7 @@ class Feeds:
             if not idle:
                 raise Unavailable(f"this relay follows {self._most} sequences, the most allowed here")
             self._feeds.pop(idle[0]).end()
-        feed = self._feeds[sequence] = Feed(self._upstream, sequence, start, self._retry)
+        feed = self._feeds[sequence] = Feed(self._upstream, sequence, newest, self._ahead, self._retry)
         return feed
 
     def _leave(self, sequence: str, feed: Feed) -> None:

@@ -8,11 +8,15 @@ from dataclasses import replace
 
 import pytest
 
+from microdose.base import Descriptor
+from microdose.digest import digest_of
 from microdose.errors import BadUpstream, MicrodoseError, NotFound, Removed, Unavailable
+from microdose.manifest import Event, SegmentEntry
 from microdose.patience import Retry
 from microdose.sse import Parser
 from microdose_server.api.sse import bye, message, opening
 from microdose_server.relay.feed import Feed
+from microdose_server.relay.log import KEEP
 from microdose_server.relay.upstream import Upstream
 from tests.loopback import Loopback, Reply, Request, problem_reply
 
@@ -57,9 +61,13 @@ async def upstream(server: Loopback) -> AsyncIterator[Upstream]:
         yield upstream
 
 
-async def follow(upstream: Upstream, start: int = 0, retry: Retry = RETRY) -> Feed:
+async def nothing(digest: str) -> None:
+    """Fetch nothing ahead."""
+
+
+async def follow(upstream: Upstream, newest: int = 0, retry: Retry = RETRY) -> Feed:
     """A feed that has come to its end."""
-    feed = Feed(upstream, SEQUENCE, start, retry)
+    feed = Feed(upstream, SEQUENCE, newest, nothing, retry)
     while not feed.over:
         await feed.news(60)
     return feed
@@ -78,7 +86,7 @@ def resumed(server: Loopback) -> list[str]:
 
 async def test_events_are_passed_on_as_they_are(server: Loopback, upstream: Upstream) -> None:
     server.answer = Script(stream(event(4), event(5, "of another time"), event(6, "removed")))
-    feed = await follow(upstream, 3)
+    feed = await follow(upstream, KEEP + 3)
     page = feed.log.after(3)
     assert page is not None
     assert b"".join(told.message for told in page) == event(4) + event(5, "of another time") + event(
@@ -101,6 +109,31 @@ async def test_after_every_loss_it_goes_on_where_it_was(server: Loopback, upstre
     feed = await follow(upstream)
     assert ids(feed) == ["1-0", "2-0", "3-0", "4-0"]
     assert resumed(server) == ["0-0", "2-0", "2-0", "2-0", "2-0", "3-0", "3-0"]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_what_new_events_announce_is_fetched_before_they_are_told(
+    server: Loopback, upstream: Upstream, lost: bool
+) -> None:
+    blobs = [Descriptor(media_type="x/y", digest=digest_of(bytes((n,))), size=1) for n in range(3)]
+    entries = [SegmentEntry(n=n, epoch=0, width=1, height=1, blob=blob) for n, blob in enumerate(blobs)]
+    events = [Event(seq=n + 1, type="segment", segment=entry) for n, entry in enumerate(entries[:2])]
+    events += [Event(seq=3, type="init", dose=blobs[2]), Event(seq=4, type="removed")]
+    told = [message(each.type, each.to_bytes(), f"{each.seq}-0") for each in events]
+    server.answer = Script(stream(*told))
+    fetched: list[tuple[str, int]] = []
+
+    async def ahead(digest: str) -> None:
+        fetched.append((digest, feed.log.newest))
+        if lost:
+            raise NotFound(digest)
+
+    feed = Feed(upstream, SEQUENCE, 1, ahead, RETRY)
+    feed.listeners = 1
+    while not feed.over:
+        await feed.news(60)
+    assert fetched == [(blobs[1].digest, 1), (blobs[2].digest, 2)]
+    assert ids(feed) == ["1-0", "2-0", "3-0", "4-0"]
 
 
 @pytest.mark.parametrize(
@@ -132,8 +165,8 @@ async def test_what_is_gone_upstream_is_gone_here(server: Loopback, upstream: Up
 
 
 async def test_a_log_that_began_anew_is_another_era(server: Loopback, upstream: Upstream) -> None:
-    server.answer = Script(stream(message("reset", "{}", "2-0"), event(3, "removed")))
-    feed = await follow(upstream, 40)
+    server.answer = Script(stream(event(40), message("reset", "{}", "2-0"), event(3, "removed")))
+    feed = await follow(upstream)
     assert (ids(feed, 2), feed.log.era) == (["3-0"], 1)
 
 
@@ -152,7 +185,7 @@ async def test_one_that_cannot_begin_says_why_at_once(
     server: Loopback, upstream: Upstream, reply: Reply, kind: type[MicrodoseError]
 ) -> None:
     server.answer = Script(reply)
-    feed = Feed(upstream, SEQUENCE, 0, RETRY)
+    feed = Feed(upstream, SEQUENCE, 0, nothing, RETRY)
     for _ in range(2):
         with pytest.raises(kind):
             await feed.standing()
@@ -176,7 +209,7 @@ async def test_an_upstream_that_stays_away_is_given_up(server: Loopback, upstrea
 async def test_news_are_waited_for(server: Loopback, upstream: Upstream) -> None:
     again = message("reset", "{}", "1-0")
     server.answer = Script(stream(event(1), event(2)), stream(again), stream(event(2, "removed")))
-    feed = Feed(upstream, SEQUENCE, 0, RETRY)
+    feed = Feed(upstream, SEQUENCE, 0, nothing, RETRY)
     await feed.passes(1, 60)
     assert feed.log.newest == 2
     await feed.passes(8, 60)
@@ -188,7 +221,7 @@ async def test_news_are_waited_for(server: Loopback, upstream: Upstream) -> None
 async def test_it_ends_when_it_is_told(server: Loopback, upstream: Upstream) -> None:
     with Loopback(lambda request: Reply(body=opening(), length=1000)) as lasting:
         async with aclosing(Upstream(lasting.url, "k")) as other:
-            feed = Feed(other, SEQUENCE, 0)
+            feed = Feed(other, SEQUENCE, 0, nothing)
             await feed.standing()
             before = feed.over
             feed.end()

@@ -25,6 +25,10 @@ def endless(request: Request) -> Reply:
     return Reply(body=opening(), length=1000)
 
 
+async def nothing(digest: str) -> None:
+    """Fetch nothing ahead."""
+
+
 @pytest.fixture
 def server() -> Iterator[Loopback]:
     with Loopback(endless) as server:
@@ -39,7 +43,7 @@ async def upstream(server: Loopback) -> AsyncIterator[Upstream]:
 
 @pytest.fixture
 async def feeds(upstream: Upstream) -> AsyncIterator[Feeds]:
-    async with Feeds(upstream, 2, linger_s=0) as feeds:
+    async with Feeds(upstream, 2, nothing, linger_s=0) as feeds:
         yield feeds
 
 
@@ -58,7 +62,7 @@ async def test_it_begins_as_far_back_as_it_keeps(feeds: Feeds, server: Loopback)
 
 
 async def test_who_comes_back_soon_finds_the_same(upstream: Upstream) -> None:
-    async with Feeds(upstream, 2, linger_s=60) as feeds:
+    async with Feeds(upstream, 2, nothing, linger_s=60) as feeds:
         async with feeds.following(A, 0) as first:
             pass
         async with feeds.following(A, 0) as second:
@@ -74,7 +78,7 @@ async def test_without_listeners_it_ends(feeds: Feeds) -> None:
 
 
 async def test_beyond_the_most_there_is_room_in_place_of_one_without_listeners(upstream: Upstream) -> None:
-    async with Feeds(upstream, 2, linger_s=60) as feeds, feeds.following(A, 0):
+    async with Feeds(upstream, 2, nothing, linger_s=60) as feeds, feeds.following(A, 0):
         async with feeds.following(B, 0):
             with pytest.raises(Unavailable, match="follows 2 sequences, the most"):
                 async with feeds.following(C, 0):
@@ -98,7 +102,7 @@ async def test_one_that_cannot_be_followed_is_everybodys_error(feeds: Feeds, ser
 
 async def test_one_that_was_lost_is_begun_again(upstream: Upstream, server: Loopback) -> None:
     async with (
-        Feeds(upstream, 2, retry=Retry(first_s=0, outage_s=0)) as feeds,
+        Feeds(upstream, 2, nothing, retry=Retry(first_s=0, outage_s=0)) as feeds,
         feeds.following(A, 0) as first,
     ):
         server.answer = lambda request: Reply(503)
