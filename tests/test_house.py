@@ -44,6 +44,14 @@ def test_arrows_in_a_fresh_interpreter(package: str) -> None:
     assert not loaded & FORBIDDEN[package]
 
 
+@pytest.mark.parametrize("process", ["api.server", "jobs.worker", "up"])
+def test_what_stays_running_never_loads_torch(process: str) -> None:
+    """Only a job's process does, which ends with the job; it is more than all the rest takes."""
+    program = f"import sys, microdose_server.{process}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_the_server_never_imports_the_client() -> None:
     guilty = [
         file.relative_to(ROOT)

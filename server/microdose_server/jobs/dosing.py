@@ -12,10 +12,7 @@ from typing import NamedTuple, TypeAlias
 from microdose.dose import MAX_CHAIN, DoseKind
 from microdose_server.distil.specialise import Dosed
 from microdose_server.distil.tiles import Target
-from microdose_server.jobs.publication import Epoch, doses_of
-
-RECALLED = 3
-"""So many of the newest epochs are looked at for each shot: scenes cut back and forth."""
+from microdose_server.jobs.publication import RECALLED, Epoch, doses_of
 
 
 @dataclass(frozen=True, slots=True)

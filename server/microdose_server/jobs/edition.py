@@ -12,8 +12,7 @@ from microdose.dose import MAX_CHAIN, DoseKind
 from microdose.manifest import BASE_TYPE, SEGMENT_TYPE, ByteCounts, EpochEntry, Event, Manifest, SegmentEntry
 from microdose.resources import Results
 from microdose.segment import parse_segment
-from microdose_server.jobs.dosing import RECALLED
-from microdose_server.jobs.publication import Blob, Coded, with_own_size
+from microdose_server.jobs.publication import RECALLED, Blob, Coded, with_own_size
 from microdose_server.store.bus import event_id
 
 

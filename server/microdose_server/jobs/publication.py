@@ -22,6 +22,9 @@ from microdose.resources import Frame, Results
 from microdose.segment import pack_segment, parse_segment
 from microdose_server.store.bus import event_id
 
+RECALLED = 3
+"""So many of the newest epochs may be built on: scenes cut back and forth."""
+
 
 @dataclass(frozen=True, slots=True)
 class Blob:

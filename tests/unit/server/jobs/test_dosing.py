@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from microdose.dose import MAX_CHAIN, DoseKind
 from microdose_server.distil.specialise import Dosed
 from microdose_server.distil.tiles import Target
-from microdose_server.jobs.dosing import RECALLED, Allowance, Doses, Found, Task, dose_shots
-from microdose_server.jobs.publication import Epoch, doses_of
+from microdose_server.jobs.dosing import Allowance, Doses, Found, Task, dose_shots
+from microdose_server.jobs.publication import RECALLED, Epoch, doses_of
 
 NOTHING = Dosed(None, DoseKind.NONE, 1.0, 1.0)
 
