@@ -129,12 +129,12 @@ def measure(plant: Plant, station: Station, viewers: Crowd, count: int, args: ar
 
 
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
-    """Everything, from the fewest viewers to the most."""
+    """Every number of viewers in its turn; `figures` are of the last."""
     raise_limit()
     base = load_base(student="live")
     width, height = args.size
     pictures = coded(base, width, height, DISTINCT)
-    figures = []
+    runs = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=args.folder)))
         plant = Plant(stack, folder, DOCKER)
@@ -142,9 +142,10 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
         for n, count in enumerate(args.viewers):
             progress(Step("broadcasting", n, len(args.viewers), f"to {count} viewers"))
             station = plant.on_the_air(base, pictures)
-            figures.append(asdict(measure(plant, station, viewers, count, args)))
+            runs.append(asdict(measure(plant, station, viewers, count, args)))
     return {
-        "figures": figures,
+        "figures": runs[-1],
+        "runs": runs,
         "pictures": args.pictures,
         "interval_s": args.interval,
         "size": f"{width}x{height}",
@@ -154,15 +155,15 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     }
 
 
-def plot(figures: Sequence[dict[str, Any]], file: Path) -> None:
+def plot(runs: Sequence[dict[str, Any]], file: Path) -> None:
     """A PNG: delay by the number of viewers."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     panel = figure.subplots()
-    viewers = [each["viewers"] for each in figures]
+    viewers = [each["viewers"] for each in runs]
     for name, label in (("p50_ms", "half of all segments"), ("p99_ms", "99 % of all segments")):
-        panel.plot(viewers, [each[name] for each in figures], "o-", label=label)
+        panel.plot(viewers, [each[name] for each in runs], "o-", label=label)
     panel.set(xscale="log", yscale="log", xlabel="viewers", ylabel="from publication to viewer, ms")
     panel.grid(alpha=0.3)
     panel.legend()
@@ -171,8 +172,8 @@ def plot(figures: Sequence[dict[str, Any]], file: Path) -> None:
 
 def table(found: dict[str, Any]) -> str:
     """For people: a column for each number of viewers."""
-    rows = ("".join(f"{each[name]:14.6g}" for each in found["figures"]) for name in found["figures"][0])
-    return "\n".join(f"{name:15}{row}" for name, row in zip(found["figures"][0], rows, strict=True))
+    rows = ("".join(f"{each[name]:14.6g}" for each in found["runs"]) for name in found["figures"])
+    return "\n".join(f"{name:15}{row}" for name, row in zip(found["figures"], rows, strict=True))
 
 
 def size(text: str) -> tuple[int, int]:
@@ -210,8 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(json.dumps(found, indent=2) if args.json else table(found))
     if args.output:
-        plot(found["figures"], args.output)
-    return int(any(each["lost"] or each["repeated"] for each in found["figures"]))
+        plot(found["runs"], args.output)
+    return int(any(each["lost"] or each["repeated"] for each in found["runs"]))
 
 
 if __name__ == "__main__":

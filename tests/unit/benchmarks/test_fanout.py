@@ -16,8 +16,9 @@ def test_some_viewers_see_everything_once(capsys: pytest.CaptureFixture[str], tm
     small = ["--pictures", "8", "--interval", "0.1", "--seconds", "0.4", "--size", "64x48"]
     assert main(["--viewers", "1", "5", *small, "--output", str(plot), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [figures["viewers"] for figures in found["figures"]] == [1, 5]
-    for figures in found["figures"]:
+    assert [figures["viewers"] for figures in found["runs"]] == [1, 5]
+    assert found["figures"] == found["runs"][-1]
+    for figures in found["runs"]:
         assert (figures["lost"], figures["repeated"]) == (0, 0)
         assert 0 < figures["p50_ms"] <= figures["p99_ms"]
         assert figures["bytes_s"] > 0
