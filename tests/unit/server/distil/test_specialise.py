@@ -77,7 +77,7 @@ def test_the_more_pictures_share_a_dose_the_more_it_may_be(
 
 def test_one_picture_ends_before_any_training(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
     told: list[Progress] = []
-    dosed = dose(tiny_teacher_base, targets[1:], lmbda=None, told=told)
+    dosed = dose(tiny_teacher_base, targets[1:], lmbda=0.75, told=told)
     assert (dosed.dose, dosed.kind) == (None, DoseKind.NONE)
     assert not told
 
