@@ -23,7 +23,7 @@ import redis
 from microdose.errors import Unavailable
 from microdose_server.settings import Settings
 from microdose_server.store import parent
-from microdose_server.store.lock import lock_folder, poll
+from microdose_server.store.lock import lock_folder, poll, release_folder
 from microdose_server.store.redis import connect
 
 START_S = 60.0
@@ -132,7 +132,7 @@ class EmbeddedValkey:
                 self._process.stderr.close()
             self._process = None
         if self._lock is not None:
-            self._lock.close()
+            release_folder(self._lock)
             self._lock = None
 
     @property

@@ -36,6 +36,14 @@ def lock_folder(folder: Path) -> IO[str]:
     return file
 
 
+def release_folder(file: IO[str]) -> None:
+    """Give the lock up, and the owner's name with it: a child that another thread has forked may hold a copy
+    until it runs its program, and who comes next shall wait for that rather than take the owner for busy.
+    """
+    file.truncate(0)
+    file.close()
+
+
 def poll(done: Callable[[], bool], seconds: float) -> bool:
     """Whether `done` came true within `seconds`."""
     deadline = time.monotonic() + seconds
