@@ -43,6 +43,8 @@ async def read(
         newest = found.newest if isinstance(found, Snapshot) else 0
         async with here.feeds.following(sequence, newest) as feed:
             await feed.passes(newest, wait)
+        if isinstance(feed.error, NotFound):  # newer than the manifest that is kept, however fresh that is
+            raise feed.error.with_traceback(None)
         found = await _find(here, sequence)
     if isinstance(found, NotFound):
         raise found
