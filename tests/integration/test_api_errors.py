@@ -162,7 +162,7 @@ def test_a_path_cannot_forge_a_line_of_the_log(served: Served, caplog: pytest.Lo
     caplog.set_level("INFO", "microdose_server.access")
     served.http.get("/v1/%0aINFO%20all%20is%20well")
     expected = r"GET '/v1/\nINFO all is well' 404 "
-    assert poll(lambda: any(line.startswith(expected) for line in caplog.messages), 10)
+    assert poll(lambda: any(line.startswith(expected) for line in caplog.messages), 60)
 
 
 def test_the_log_names_request_and_sequence(served: Served, caplog: pytest.LogCaptureFixture) -> None:
@@ -170,7 +170,7 @@ def test_the_log_names_request_and_sequence(served: Served, caplog: pytest.LogCa
     sequence = served.create()
     served.http.get(f"/v1/sequences/{sequence}")
     named = {"method": "GET", "status": 200, "sequence": sequence}
-    assert poll(lambda: any(named.items() <= line.__dict__["facts"].items() for line in caplog.records), 10)
+    assert poll(lambda: any(named.items() <= line.__dict__["facts"].items() for line in caplog.records), 60)
 
 
 def test_an_unforeseen_error_tells_nothing_of_its_inside(served: Served) -> None:

@@ -24,11 +24,11 @@ KEY = keys.events(SEQUENCE)
 @pytest.fixture(params=["url", "blocking", "resp3"])
 def make(request: pytest.FixtureRequest, redis_url: str, bus: redis.Redis) -> Iterator[Bus]:
     if request.param == "url":
-        yield Bus.connect(redis_url, Timeouts(read=0.4))
+        yield Bus.connect(redis_url, Timeouts(read=2.0))
     elif request.param == "blocking":
         yield Bus(bus)
     else:
-        with redis.Redis.from_url(redis_url, protocol=3, socket_timeout=0.4) as client:
+        with redis.Redis.from_url(redis_url, protocol=3, socket_timeout=2.0) as client:
             yield Bus(client)
 
 

@@ -178,7 +178,7 @@ def test_a_server_that_stalls_is_given_up_in_bounded_time() -> None:
 
 def test_a_server_that_drips_is_given_up_too(server: Loopback) -> None:
     server.answer = Script(Reply(200, bytes(10)))
-    http = Http(server.url, retry=replace(RETRY, attempts=1), timeouts=replace(SHORT, total=-1.0))
+    http = Http(server.url, retry=replace(RETRY, attempts=1), timeouts=Timeouts(total=-1.0))
     with pytest.raises(Unavailable, match="not complete after"):
         run(http.call, "GET", "/v1/x")
     run(http.close)

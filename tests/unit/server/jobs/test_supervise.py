@@ -40,7 +40,7 @@ def start() -> Iterator[Start]:
 def begun(bus: redis.Redis, enqueue: Enqueue) -> tuple[Job, Lease]:
     found = outcome.begin(bus, enqueue())
     assert found is not None
-    return found[0], Lease(bus, found[1], 1.0)
+    return found[0], Lease(bus, found[1], 3.0)
 
 
 def test_while_it_works_the_lease_is_held(bus: redis.Redis, start: Start, begun: tuple[Job, Lease]) -> None:

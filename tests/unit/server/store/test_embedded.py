@@ -50,7 +50,7 @@ def test_data_outlives_the_process(tmp_path: Path, end: signal.Signals) -> None:
         client.xadd("stream", {"event": b"\x00\xff"}, id="1-0")
         assert valkey.pid is not None
         os.kill(valkey.pid, end)
-        assert poll(lambda: not runs(valkey.pid or 0), 10)
+        assert poll(lambda: not runs(valkey.pid or 0), 60)
     with EmbeddedValkey(tmp_path) as valkey, connect(valkey.url) as client:
         assert client.xrange("stream") == [(b"1-0", {b"event": b"\x00\xff"})]
 
