@@ -1,15 +1,12 @@
-"""The application: routes, middleware and what lives as long as the process.
-
-request -> Envelope (id, log) -> BodyLimit -> handlers of problems -> key and scope -> resource
-"""
+"""The API as an application: its resources, and what lives as long as the process."""
 
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from microdose.resources import BaseInfo
 from microdose_server.api import (
@@ -21,14 +18,11 @@ from microdose_server.api import (
     jobs,
     key,
     manifest,
-    problem,
     sequences,
     shelf,
     upload,
 )
-from microdose_server.api.body import BodyLimit
-from microdose_server.api.envelope import Envelope
-from microdose_server.api.metrics import RequestMetrics, operation_id
+from microdose_server.api.assembly import Lifespan, assemble
 from microdose_server.api.pump import BLOCK_S, Pump
 from microdose_server.api.recovering import recovering
 from microdose_server.api.services import Services
@@ -44,6 +38,7 @@ from microdose_server.store.redis import connect, ping
 from microdose_server.store.sequences import Sequences
 
 LoadBases: TypeAlias = Callable[[BlobStore], tuple[BaseInfo, ...]]
+RESOURCES = (sequences, frames, upload, manifest, events, jobs, blobs, bases, shelf, key)
 
 
 def create_app(settings: Settings, load_bases: LoadBases = bases.shipped_bases) -> FastAPI:
@@ -51,38 +46,17 @@ def create_app(settings: Settings, load_bases: LoadBases = bases.shipped_bases) 
 
     `load_bases` publishes the bases on offer into the blob store, once, at start.
     """
-    metrics = RequestMetrics()
-    app = FastAPI(
-        title="Microdose",
-        summary="Picture sequences as latents plus a small dose of decoder weights.",
-        version="1",
-        docs_url=None,  # its page would fetch scripts from elsewhere
-        redoc_url=None,
+    return assemble(
+        "Microdose",
+        "Picture sequences as latents plus a small dose of decoder weights.",
+        resources=[resource.router for resource in RESOURCES],
+        health=health.router,
+        limits=settings.limits,
         lifespan=_lifespan(settings, load_bases),
-        generate_unique_id_function=operation_id,
-        responses=problem.problems("invalid-request", "internal", "unavailable"),
-        servers=[{"url": "/"}],
     )
-    app.state.metrics = metrics
-    app.add_middleware(BodyLimit, limits=settings.limits)
-    app.add_middleware(Envelope, metrics=metrics)
-    problem.add_handlers(app)
-    app.include_router(_versioned())
-    app.include_router(health.router)
-    app.include_router(problem.router)
-    return app
 
 
-def _versioned() -> APIRouter:
-    router = APIRouter(prefix="/v1", responses=problem.problems("unauthorized", "forbidden"))
-    for resource in (sequences, frames, upload, manifest, events, jobs, blobs, bases, shelf, key):
-        router.include_router(resource.router)
-    return router
-
-
-def _lifespan(
-    settings: Settings, load_bases: LoadBases
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(settings: Settings, load_bases: LoadBases) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         client = connect(redis_url(settings), block_s=BLOCK_S)
