@@ -2,10 +2,10 @@
 
 import asyncio
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 from anyio import to_thread
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Response
 
 from microdose import keys
 from microdose.digest import digest_of
@@ -16,11 +16,16 @@ from microdose_server.api.conditions import matches
 from microdose_server.api.ids import SequenceId
 from microdose_server.api.problem import problems
 from microdose_server.api.pump import START, StreamLost
-from microdose_server.api.query import Wait
+from microdose_server.api.query import Since, Wait
 from microdose_server.api.services import Here, Services
 from microdose_server.store.bus import is_removed, read_manifest
 
 router = APIRouter(prefix="/sequences/{sequence}/manifest", tags=["manifest"])
+DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"model": Manifest},
+    304: {"description": "Nothing newer, `wait` included"},
+    **problems("not-found", "gone"),
+}
 
 
 class ManifestResponse(Response):
@@ -29,20 +34,11 @@ class ManifestResponse(Response):
     media_type = MANIFEST_TYPE
 
 
-@router.get(
-    "",
-    dependencies=[READ],
-    response_class=ManifestResponse,
-    responses={
-        200: {"model": Manifest},
-        304: {"description": "Nothing newer, `wait` included"},
-        **problems("not-found", "gone"),
-    },
-)
+@router.get("", dependencies=[READ], response_class=ManifestResponse, responses=DOCUMENTED)
 async def read(
     here: Here,
     sequence: SequenceId,
-    since: Annotated[int | None, Query(ge=0, le=2**53, description="the version one has")] = None,
+    since: Since = None,
     wait: Wait = 0,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:

@@ -54,7 +54,7 @@ class RequestMetrics:
         self._seconds.labels(operation, method).observe(seconds)
 
 
-class _Present(Collector):
+class Present(Collector):
     """The state of things at the moment of asking."""
 
     def __init__(self, here: Services) -> None:
@@ -94,11 +94,11 @@ class _Present(Collector):
         return 0.0
 
 
-def exposition(requests: RequestMetrics, here: Services) -> bytes:
+def exposition(requests: RequestMetrics, present: Collector) -> bytes:
     """All of it, in Prometheus's text format."""
-    present = CollectorRegistry()
-    present.register(_Present(here))
-    return generate_latest(requests.registry) + generate_latest(present)
+    registry = CollectorRegistry()
+    registry.register(present)
+    return generate_latest(requests.registry) + generate_latest(registry)
 
 
 def gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:

@@ -4,15 +4,14 @@ import shutil
 import time
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from microdose_server.api.metrics import STARTED, RequestMetrics, gauge
+from microdose_server.api.metrics import STARTED, gauge
 from microdose_server.relay.services import Relay
 
 
-class _Present(Collector):
+class Present(Collector):
     """The state of things at the moment of asking."""
 
     def __init__(self, here: Relay) -> None:
@@ -33,13 +32,6 @@ class _Present(Collector):
         yield _counter("cache_hits", "Blobs asked for that were here.", blobs.found)
         yield _counter("fetched_blobs", "Blobs fetched from the upstream.", blobs.fetched)
         yield _counter("fetched_bytes", "Their size.", blobs.fetched_bytes)
-
-
-def exposition(requests: RequestMetrics, here: Relay) -> bytes:
-    """All of it, in Prometheus's text format."""
-    present = CollectorRegistry()
-    present.register(_Present(here))
-    return generate_latest(requests.registry) + generate_latest(present)
 
 
 def _counter(name: str, help_text: str, value: int) -> CounterMetricFamily:

@@ -3,12 +3,11 @@
 import os
 
 from fastapi import APIRouter, Request
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.responses import PlainTextResponse, Response
 
 from microdose.errors import MicrodoseError
-from microdose.problem import ProblemError, make_problem
-from microdose_server.relay.metrics import exposition
+from microdose_server.api.health import respond, verdict
+from microdose_server.relay.metrics import Present
 from microdose_server.relay.services import Here, Relay
 
 router = APIRouter(tags=["health"])
@@ -26,20 +25,19 @@ async def readyz(here: Here) -> dict[str, str]:
 
     An upstream that went away is missed only when what is known of it has become too old.
     """
-    checks = {
-        "upstream": await _knows(here),
-        "blobs": os.access(here.blobs.store.root, os.W_OK),
-        "open": not here.feeds.draining,
-    }
-    if missing := [name for name, good in checks.items() if not good]:
-        raise ProblemError(make_problem("unavailable", f"not ready: {', '.join(missing)}"))
-    return dict.fromkeys(checks, "ok")
+    return verdict(
+        {
+            "upstream": await _knows(here),
+            "blobs": os.access(here.blobs.store.root, os.W_OK),
+            "open": not here.feeds.draining,
+        }
+    )
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
 def metrics(here: Here, request: Request) -> Response:
     """For Prometheus: requests, listeners, what is followed, the cache, the upstream."""
-    return Response(exposition(request.app.state.metrics, here), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return respond(request, Present(here))
 
 
 async def _knows(here: Relay) -> bool:

@@ -2,15 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Response
 
 from microdose.errors import NotFound, Removed
-from microdose.manifest import Manifest
 from microdose_server.api.conditions import matches
 from microdose_server.api.ids import SequenceId
-from microdose_server.api.manifest import ManifestResponse
+from microdose_server.api.manifest import DOCUMENTED, ManifestResponse
 from microdose_server.api.problem import problems
-from microdose_server.api.query import Wait
+from microdose_server.api.query import Since, Wait
 from microdose_server.relay.manifests import Snapshot
 from microdose_server.relay.services import READ, Here, Relay
 
@@ -21,16 +20,12 @@ router = APIRouter(prefix="/sequences/{sequence}/manifest", tags=["manifest"])
     "",
     dependencies=[READ],
     response_class=ManifestResponse,
-    responses={
-        200: {"model": Manifest},
-        304: {"description": "Nothing newer, `wait` included"},
-        **problems("not-found", "gone", "bad-upstream"),
-    },
+    responses=DOCUMENTED | problems("bad-upstream"),
 )
 async def read(
     here: Here,
     sequence: SequenceId,
-    since: Annotated[int | None, Query(ge=0, le=2**53, description="the version one has")] = None,
+    since: Since = None,
     wait: Wait = 0,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
