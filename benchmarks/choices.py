@@ -1,0 +1,122 @@
+"""Which dose `auto` chooses for sequences of different lengths: the longer one is, the more a dose may weigh.
+
+Each length is as many pictures, evenly spread over the folder or clip, dosed as a worker does it. `saved` is
+the share of the generic student's distortion to the teacher that the choice takes away.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from microdose.errors import MicrodoseError
+from microdose.resources import DoseChoice
+from microdose_client.progress import Report, Step, reporter
+from microdose_server.codec.encode import Encoder
+from microdose_server.codec.folder import STANDARD, load_base
+from microdose_server.codec.shipped import load_teacher
+from microdose_server.distil.progress import Progress
+from microdose_server.distil.rate import DEFAULT_LMBDA
+from microdose_server.distil.specialise import Budget, specialise
+from microdose_server.evaluate.machine import machine
+from microdose_server.evaluate.sequences import read_sequence
+from microdose_server.evaluate.study import Study
+
+LENGTHS = (1, 8, 24, 100)
+
+
+def choose(study: Study, budget: Budget, progress: Report, title: str) -> dict[str, Any]:
+    """What `auto` ends at for one sequence."""
+    spent = [0]
+
+    def tell(now: Progress) -> None:
+        spent[0] = now.step
+        progress(Step("distilling", now.step, now.steps, title))
+
+    made = specialise(
+        study.base,
+        study.targets,
+        choice=DoseChoice.AUTO,
+        lmbda=study.lmbda,
+        budget=budget,
+        epoch=0,
+        report=tell,
+    )
+    return {
+        "rung": made.kind.value,
+        "dose_bytes": len(made.dose or b""),
+        "dose_bpp": 8.0 * len(made.dose or b"") / study.pixels,
+        "saved": 1.0 - made.loss_after / made.loss_before,
+        "steps": spent[0],
+    }
+
+
+def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
+    """Every length of every sequence."""
+    encoder = Encoder(teacher=load_teacher(folder=args.weights), base=load_base(args.weights, args.profile))
+    budget, found = Budget(args.steps, args.seconds), dict[str, Any]()
+    for path in args.sequences:
+        found[path.stem] = {}
+        for length in args.lengths:
+            study = Study.of(encoder, read_sequence(path, length), 0, args.lmbda)
+            title = f"{path.stem}, {len(study.originals)} pictures"
+            found[path.stem][str(len(study.originals))] = choose(study, budget, progress, title)
+    return {"figures": found, "lmbda": args.lmbda, "profile": args.profile, "machine": machine()}
+
+
+def table(found: dict[str, Any]) -> str:
+    """All choices, for people."""
+    lines = [f"{'sequence':20}{'pictures':>9}{'rung':>10}{'bytes':>8}{'bpp':>9}{'saved':>8}{'steps':>7}"]
+    for name, lengths in found["figures"].items():
+        for length, row in lengths.items():
+            lines.append(
+                f"{name:20}{length:>9}{row['rung']:>10}{row['dose_bytes']:8}{row['dose_bpp']:9.4f}"
+                f"{row['saved']:8.1%}{row['steps']:7}"
+            )
+    return "\n".join(lines)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(
+        description="Show which dose `auto` chooses for 1, 8, 24 and 100 pictures of the same kind.",
+        epilog="example: benchmarks/choices.py street.mp4 --lengths 1 8 24 100",
+    )
+    found.add_argument("sequences", nargs="+", type=Path, metavar="PATH", help="folders or clips")
+    found.add_argument(
+        "--lengths", nargs="+", type=int, default=LENGTHS, metavar="N", help="pictures (1 8 24 100)"
+    )
+    found.add_argument("--profile", default=STANDARD, help="the student (standard)")
+    found.add_argument("--steps", type=int, default=1500, metavar="N", help="of each dose at most (1500)")
+    found.add_argument(
+        "--seconds", type=float, default=180.0, metavar="S", help="for each dose at most (180)"
+    )
+    found.add_argument(
+        "--lmbda",
+        type=float,
+        default=DEFAULT_LMBDA,
+        metavar="D",
+        help="distortion that a bit per pixel may cost",
+    )
+    found.add_argument("--weights", type=Path, metavar="FOLDER", help="another teacher than the shipped one")
+    found.add_argument("--json", action="store_true", help="print everything as JSON")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns 0, or 1 with one line on stderr."""
+    args = parser().parse_args(argv)
+    try:
+        with reporter() as progress:
+            found = run(args, progress)
+    except MicrodoseError as error:
+        print(f"choices.py: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(found, indent=2) if args.json else table(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.choices import main, parser
+
+FIGURES = {"rung", "dose_bytes", "dose_bpp", "saved", "steps"}
+
+
+def test_every_length_is_dosed(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [str(folder), "--weights", str(weights), "--lengths", "1", "2", "--steps", "2"]
+    assert main([*command, "--lmbda", "1e-9", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["figures"][folder.name]
+    assert list(found) == ["1", "2"]
+    assert all(row.keys() == FIGURES and row["steps"] == 2 for row in found.values())
+    assert main([*command, "--lmbda", "1e9"]) == 0  # bytes that nothing can pay for
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [row.split()[1:4] for row in rows] == [["1", "none", "0"], ["2", "none", "0"]]
+
+
+def test_what_is_wrong_is_one_line(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path), "--weights", str(weights)]) == 1
+    assert "holds no picture" in capsys.readouterr().err
+
+
+def test_help_has_an_example() -> None:
+    assert "example:" in parser().format_help()
