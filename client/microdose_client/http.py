@@ -8,18 +8,18 @@ The only module that imports httpx.
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
+from microdose.address import bearer, is_server
 from microdose.errors import CorruptStream, MicrodoseError, NotFound, Removed, Unavailable
 from microdose.patience import RETRY, TIMEOUTS, Retry, Timeouts, retry_after
-from microdose.problem import Problem, ProblemError, make_problem
+from microdose.problem import Problem, ProblemError
 from microdose_client.threads import in_thread
 
 Transport = httpx.BaseTransport | httpx.AsyncBaseTransport
@@ -71,7 +71,7 @@ class Http:
         self._timeouts, self._retry = timeouts, retry
         headers = {"Accept-Encoding": "identity"}  # a compressed answer could unpack to any size
         if key:
-            headers["Authorization"] = f"Bearer {_checked_key(key)}"
+            headers["Authorization"] = bearer(key)
         self._httpx = httpx.AsyncClient(
             base_url=url,
             headers=headers,
@@ -240,18 +240,8 @@ def parse(answer: Answer, model: type[T]) -> T:
 
 
 def _parse(server: str) -> httpx.URL:
-    try:
+    with suppress(httpx.InvalidURL, UnicodeError):  # the latter of a host that begins like an encoded one
         url = httpx.URL(server)
-        url.host.encode("idna")  # a name that cannot be one would only show when it is looked up
-    except (httpx.InvalidURL, UnicodeError):
-        url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host:
-        raise Unavailable(f"{server!r} is not a server; give a URL like http://127.0.0.1:8710")
-    return url
-
-
-def _checked_key(key: str) -> str:
-    if not re.fullmatch(r"[!-~]+", key):
-        detail = "the API key has characters that no key has; it reads md_<id>_<secret>"
-        raise ProblemError(make_problem("unauthorized", detail))
-    return key
+        if is_server(url.scheme, url.host):
+            return url
+    raise Unavailable(f"{server!r} is not a server; give a URL like http://127.0.0.1:8710")

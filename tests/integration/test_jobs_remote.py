@@ -189,7 +189,8 @@ def test_only_the_bytes_that_a_digest_names_are_kept(served: Served, kind: str) 
 @pytest.mark.parametrize(
     ("url", "key", "told"),
     [
-        ("http://127.0.0.1:1", "", "cannot reach http://127.0.0.1:1"),
+        ("http://127.0.0.1:1", "md_k", "cannot reach http://127.0.0.1:1"),
+        (None, "", "there is no API key"),
         (None, "md_wrong", "send 'Authorization"),
     ],
 )

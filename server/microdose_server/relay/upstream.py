@@ -5,7 +5,6 @@ No pause and no second try here: viewers come again by themselves, and must not 
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -14,11 +13,13 @@ from typing import Final
 import httpx
 from pydantic import ValidationError
 
+from microdose.address import bearer
 from microdose.digest import MAX_BLOB_BYTES
 from microdose.errors import BadUpstream, CorruptStream, MicrodoseError, NotFound, Removed, Unavailable
 from microdose.patience import Timeouts
 from microdose.problem import Problem, ProblemError, make_problem
 from microdose.sse import Message, Parser
+from microdose_server.url import server_url
 
 TIMEOUTS: Final = Timeouts(connect=5.0, read=10.0, total=120.0, silence=40.0)
 """Shorter than those of a client, which is to be told before it gives up itself."""
@@ -38,13 +39,16 @@ class Upstream:
     """
 
     def __init__(self, url: str, key: str, *, streams: int = 256, timeouts: Timeouts = TIMEOUTS) -> None:
-        """`streams` is how many event streams may be open. Raises Unavailable for what is no URL."""
-        where = _parse(url)
+        """`streams` is how many event streams may be open.
+
+        Raises Unavailable for what is no URL, ProblemError for what cannot be a key.
+        """
+        where = server_url(url, "an upstream", "https://origin.example.org")
         self.name = f"{where.scheme}://{where.netloc.decode()}"
         self._timeouts = timeouts
         self._httpx = httpx.AsyncClient(
             base_url=where,
-            headers={"Authorization": f"Bearer {_checked(key)}", "Accept-Encoding": "identity"},
+            headers={"Authorization": bearer(key), "Accept-Encoding": "identity"},
             limits=httpx.Limits(max_connections=streams + OTHER_CONNECTIONS, max_keepalive_connections=32),
         )
         self.heard: float | None = None
@@ -63,7 +67,7 @@ class Upstream:
         """
         headers = {"If-None-Match": etag} if etag else {}
         if key is not None:
-            headers["Authorization"] = f"Bearer {_checked(key)}"
+            headers["Authorization"] = bearer(key)
         async with self._get(path, headers, self._timeouts.total) as answer:
             if answer.status_code == 304 and etag:
                 return None
@@ -159,21 +163,3 @@ async def _refusal(answer: httpx.Response, path: str, whose: str | None = "this 
         return ProblemError(make_problem("unauthorized" if status == 401 else "forbidden", said))
     known = {404: NotFound, 410: Removed}.get(status, BadUpstream)
     return known(said or f"the upstream answers {status}")
-
-
-def _parse(url: str) -> httpx.URL:
-    try:
-        where = httpx.URL(url)
-        where.host.encode("idna")
-    except (httpx.InvalidURL, UnicodeError):
-        where = httpx.URL("")
-    if where.scheme not in ("http", "https") or not where.host:
-        raise Unavailable(f"{url!r} is not the URL of an upstream; give one like https://origin.example.org")
-    return where
-
-
-def _checked(key: str) -> str:
-    if not re.fullmatch(r"[!-~]+", key):
-        detail = "a relay needs a key of its upstream's in MICRODOSE_KEY; it reads md_<id>_<secret>"
-        raise ProblemError(make_problem("unauthorized", detail))
-    return key

@@ -6,7 +6,6 @@ worker --GET /v1/originals/{digest}-------> API        with a key of the scope w
 """
 
 import os
-import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,11 +14,13 @@ from typing import Final, Protocol
 import httpx
 from pydantic import ValidationError
 
+from microdose.address import bearer
 from microdose.digest import digest_of, verify
 from microdose.errors import MicrodoseError, NotFound, Unavailable
 from microdose.problem import Problem, ProblemError
 from microdose_server.settings import Settings
 from microdose_server.store import blobs
+from microdose_server.url import server_url
 
 KEY: Final = "MICRODOSE_KEY"
 """The variable with the API key. No setting: those are logged, and passed on."""
@@ -47,10 +48,11 @@ class RemoteShelf:
     """The blobs, the originals or the checkpoints of an API, reached by HTTP."""
 
     def __init__(self, url: str, kind: str, key: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        """`url` is the API's, `kind` is one of them. Raises Unavailable for what is no URL."""
-        if not re.match(r"https?://[^/]", url):
-            raise Unavailable(f"{url!r} is not the URL of an API; give one like http://api:8710")
-        self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT_S)
+        """`url` is the API's, `kind` is one of them. Raises Unavailable for what is no URL, ProblemError for
+        what cannot be a key.
+        """
+        where = server_url(url, "an API", "http://api:8710")
+        self._http = httpx.Client(base_url=where, headers={"Authorization": bearer(key)}, timeout=TIMEOUT_S)
         self._path = f"/v1/{kind}"
         self._sleep = sleep
 

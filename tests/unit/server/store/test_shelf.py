@@ -114,4 +114,4 @@ def test_a_check_asks_once(server: Loopback, shelf: RemoteShelf, slept: list[flo
 
 def test_what_is_no_url_is_named() -> None:
     with pytest.raises(Unavailable, match="is not the URL"):
-        RemoteShelf("api:8710", "blobs", "")
+        RemoteShelf("api:8710", "blobs", "md_k")
