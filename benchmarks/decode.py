@@ -46,16 +46,18 @@ from microdose_server.evaluate.timing import (
     Stages,
     best,
     in_parts,
+    parts_alone,
     synthesis,
     take_turns,
     whole,
-    with_parts,
 )
 
 TEACHER, HIFIC, HIFIC_PAPER = "teacher", "hific", "hific-paper"
 ONNXRUNTIME, TORCH = "onnxruntime", "torch"
 SIZES = ((768, 512), (1920, 1080))
 SHORT = {"1920x1080": "1080p"}
+Ways = dict[str, list[Decode]]
+"""How each decoder is timed: whole, in parts, or both."""
 CLAIMS = {"params_ratio": 20.0, "time_ratio": 2.0}
 """What Helminger et al. (2021) say of their student against HiFiC's decoder: a 20th of the parameters, half
 the time."""
@@ -144,23 +146,23 @@ class Graphs:
         own = {name: cut(graph) for name, graph in graphs.items()}
         return cls(graphs, own, {name: cut(to_onnx(network)) for name, network in field.foreign.items()})
 
-    def on_onnxruntime(self, base: LoadedBase, shown: Scene, threads: int, first: bool) -> dict[str, Decode]:
-        """What of a base can be is timed in the viewer's own decoder, then in parts; the rest in parts."""
-        decoders = {}
+    def on_onnxruntime(self, base: LoadedBase, shown: Scene, threads: int, first: bool) -> Ways:
+        """What of a base can be is timed in the viewer's own decoder, and in parts; the rest in parts."""
+        decoders: Ways = {}
         for name, graph in self.whole.items():
             decoder = Decoder(replace(base, student=graph), threads=threads)
-            parts = chain(self.own[name], threads)
-            decoders[name] = with_parts(whole(decoder, shown.segment), parts, shown.y_hat)
+            parts = parts_alone(chain(self.own[name], threads), shown.y_hat)
+            decoders[name] = [whole(decoder, shown.segment), parts]
         for name, cuts in self.foreign.items() if first else ():
-            decoders[name] = in_parts(chain(cuts, threads), latents(name, shown))
+            decoders[name] = [in_parts(chain(cuts, threads), latents(name, shown))]
         return decoders
 
 
-def on_torch(networks: Mapping[str, nn.Module], shown: Scene, threads: int, device: str) -> dict[str, Decode]:
+def on_torch(networks: Mapping[str, nn.Module], shown: Scene, threads: int, device: str) -> Ways:
     """Every network's synthesis."""
     torch.set_num_threads(threads)
     return {
-        name: synthesis(torch_painter(network, device=device), latents(name, shown))
+        name: [synthesis(torch_painter(network, device=device), latents(name, shown))]
         for name, network in networks.items()
     }
 
@@ -200,6 +202,12 @@ def symbols(shown: Scene, base: LoadedBase) -> int:
     return shown.y_hat.size + prod(hyper_shape(parse_segment(shown.segment).header, base.document))
 
 
+def painting(stages: Stages) -> float:
+    """Milliseconds of a synthesis, which all are timed in."""
+    assert stages.synthesis_ms is not None
+    return stages.synthesis_ms
+
+
 def figures(rows: Sequence[Row], field: Field, decoded: int) -> dict[str, Any]:
     """What is quoted. `decoded`: how many symbols a picture of the first row's size has."""
     threads, parameters = max(row.threads for row in rows), count(field)
@@ -211,14 +219,14 @@ def figures(rows: Sequence[Row], field: Field, decoded: int) -> dict[str, Any]:
         student, own = at[engine, size, field.shipped], at[engine, size, name]
         ending = SHORT.get(size, size) + (f"_{TORCH}" if engine == TORCH else "")
         if name in (TEACHER, HIFIC):
-            found[f"synthesis_ratio_{name}_{ending}"] = own.synthesis_ms / student.synthesis_ms
+            found[f"synthesis_ratio_{name}_{ending}"] = painting(own) / painting(student)
         if engine == ONNXRUNTIME and name in (TEACHER, HIFIC):
             found[f"time_ratio_{name}_{ending}"] = own.total_ms / student.total_ms
         if engine == ONNXRUNTIME and name in field.students():
             found["fps"][f"{name}_{ending}"] = 1e3 / own.total_ms
     if HIFIC_PAPER in field.foreign:
         hific, paper = (at[ONNXRUNTIME, rows[0].size, name] for name in (HIFIC, HIFIC_PAPER))
-        ratios = parameters[HIFIC] / parameters[HIFIC_PAPER], hific.synthesis_ms / paper.synthesis_ms
+        ratios = parameters[HIFIC] / parameters[HIFIC_PAPER], painting(hific) / painting(paper)
         measured = dict(zip(CLAIMS, ratios, strict=True))
         found["paper"] = {name: {"claimed": CLAIMS[name], "measured": measured[name]} for name in CLAIMS}
     # One thread does the same work for every decoder: its best time is the best of all of theirs.

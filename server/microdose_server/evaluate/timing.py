@@ -1,7 +1,8 @@
 """Timing decoders against each other in one process.
 
 They take turns, a few decodes in a row each: the machine's moods then meet all of them, and another's idle
-threads have gone to sleep after the first decode of a row. The least time of every stage counts.
+threads have gone to sleep after the first decode of a row. A synthesis in parts is such another: it has its
+own threads, and a turn of its own. The least time of every stage counts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ class Stages(NamedTuple):
 
     entropy_ms: float | None
     hyper_ms: float | None
-    synthesis_ms: float
+    synthesis_ms: float | None
     head_ms: float | None = None
     micro_ms: float | None = None
     tail_ms: float | None = None
@@ -62,13 +63,9 @@ def synthesis(paint: Paint, y_hat: Floats) -> Decode:
     return decode
 
 
-def with_parts(decode: Decode, paint: Chain, y_hat: Floats) -> Decode:
-    """A decode, and then its synthesis once more in parts."""
-
-    def both() -> Stages:
-        return Stages(*decode()[:3], *paint(y_hat)[1])
-
-    return both
+def parts_alone(paint: Chain, y_hat: Floats) -> Decode:
+    """The parts of a synthesis that is timed elsewhere."""
+    return lambda: Stages(None, None, None, *paint(y_hat)[1])
 
 
 def in_parts(paint: Chain, y_hat: Floats) -> Decode:
@@ -83,22 +80,24 @@ def in_parts(paint: Chain, y_hat: Floats) -> Decode:
     return decode
 
 
-def take_turns(decoders: Mapping[str, Decode], rounds: int) -> dict[str, list[Stages]]:
-    """Every decode of every decoder: `rounds` turns each, fewer where patience ends."""
+def take_turns(decoders: Mapping[str, Sequence[Decode]], rounds: int) -> dict[str, list[Stages]]:
+    """Every decode of every decoder: `rounds` turns for each of its ways, fewer where patience ends."""
     found: dict[str, list[Stages]] = {name: [] for name in decoders}
+    ways = [(name, decode) for name, decodes in decoders.items() for decode in decodes]
+    runs, spent = [0] * len(ways), [0.0] * len(ways)
     for _ in range(rounds):
-        for name, decode in decoders.items():
-            done = found[name]
+        for way, (name, decode) in enumerate(ways):
             for _ in range(IN_A_ROW):
-                if len(done) < 2 or sum(each.total_ms for each in done) < 1e3 * PATIENCE_S:
-                    done.append(decode())
+                if runs[way] < 2 or spent[way] < PATIENCE_S:
+                    begin = perf_counter()
+                    found[name].append(decode())
+                    runs[way], spent[way] = runs[way] + 1, spent[way] + perf_counter() - begin
     return found
 
 
 def best(decodes: Sequence[Stages]) -> Stages:
     """The least time of every stage."""
-    entropy, hyper, painting, *parts = zip(*decodes, strict=True)
-    return Stages(_least(entropy), _least(hyper), min(painting), *map(_least, parts))
+    return Stages(*map(_least, zip(*decodes, strict=True)))
 
 
 def _least(times: Sequence[float | None]) -> float | None:
