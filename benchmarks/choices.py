@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
         "--lengths", nargs="+", type=int, default=LENGTHS, metavar="N", help="pictures (1 8 24 100)"
     )
     found.add_argument("--profile", default=STANDARD, help="the student (standard)")
-    found.add_argument("--steps", type=int, default=1500, metavar="N", help="of each dose at most (1500)")
+    found.add_argument("--steps", type=int, default=2000, metavar="N", help="of each dose at most (2000)")
     found.add_argument(
         "--seconds", type=float, default=180.0, metavar="S", help="for each dose at most (180)"
     )
