@@ -5,21 +5,20 @@ the share of the generic student's distortion to the teacher that the choice tak
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from microdose.errors import MicrodoseError
 from microdose.resources import DoseChoice
-from microdose_client.progress import Report, Step, reporter
+from microdose_client.progress import Report, Step
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import STANDARD, load_base
 from microdose_server.codec.shipped import load_teacher
 from microdose_server.distil.progress import Progress
 from microdose_server.distil.rate import DEFAULT_LMBDA
 from microdose_server.distil.specialise import Budget, specialise
+from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
 from microdose_server.evaluate.sequences import read_sequence
 from microdose_server.evaluate.study import Study
@@ -80,9 +79,9 @@ def table(found: dict[str, Any]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
-        description="Show which dose `auto` chooses for 1, 8, 24 and 100 pictures of the same kind.",
-        epilog="example: benchmarks/choices.py street.mp4 --lengths 1 8 24 100",
+    found = program.parser(
+        "Show which dose `auto` chooses for 1, 8, 24 and 100 pictures of the same kind.",
+        "benchmarks/choices.py street.mp4 --lengths 1 8 24 100 --json > choices.json",
     )
     found.add_argument("sequences", nargs="+", type=Path, metavar="PATH", help="folders or clips")
     found.add_argument(
@@ -101,21 +100,12 @@ def parser() -> argparse.ArgumentParser:
         help="distortion that a bit per pixel may cost",
     )
     found.add_argument("--weights", type=Path, metavar="FOLDER", help="another teacher than the shipped one")
-    found.add_argument("--json", action="store_true", help="print everything as JSON")
     return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 with one line on stderr."""
-    args = parser().parse_args(argv)
-    try:
-        with reporter() as progress:
-            found = run(args, progress)
-    except MicrodoseError as error:
-        print(f"choices.py: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(found, indent=2) if args.json else table(found))
-    return 0
+    return program.perform("choices.py", parser().parse_args(argv), run, table)
 
 
 if __name__ == "__main__":

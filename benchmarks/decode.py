@@ -12,7 +12,6 @@ threads, on onnxruntime unless their name ends in torch.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,10 +25,9 @@ from torch import nn
 
 from microdose.base import LoadedBase
 from microdose.decoder import Decoder
-from microdose.errors import MicrodoseError
 from microdose.latents import Floats, hyper_shape
 from microdose.segment import latent_side, parse_segment
-from microdose_client.progress import Report, Step, reporter
+from microdose_client.progress import Report, Step
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import STANDARD, load_bases
 from microdose_server.codec.graphs import generator_to_onnx, student_to_onnx
@@ -37,6 +35,7 @@ from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.shipped import load_teacher
 from microdose_server.codec.student import STUDENTS, Student, build_student, student_from_onnx
 from microdose_server.codec.teacher import Generator
+from microdose_server.evaluate import program
 from microdose_server.evaluate.engines import torch_painter
 from microdose_server.evaluate.machine import machine
 from microdose_server.evaluate.parts import Parts, chain, cut
@@ -115,12 +114,6 @@ def line_up(bases: Mapping[str, LoadedBase], teacher: Generator, hific: bool) ->
 def to_onnx(network: Generator | Student) -> bytes:
     """A network as a graph. HiFiC's takes 0.6 GB, and five times that while it is made."""
     return student_to_onnx(network) if isinstance(network, Student) else generator_to_onnx(network)
-
-
-def size(text: str) -> tuple[int, int]:
-    """(width, height) of "768x512"; raises ValueError for anything else."""
-    width, height = text.split("x")
-    return int(width), int(height)
 
 
 def latents(name: str, shown: Scene) -> Floats:
@@ -250,14 +243,19 @@ def table(found: Mapping[str, Any]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
-        description="Time the teacher, the students and HiFiC's shape as decoders on the same engine.",
-        epilog="example: benchmarks/decode.py --picture kodim23.png --hific --json > decode.json",
+    found = program.parser(
+        "Time the teacher, the students and HiFiC's shape as decoders on the same engine.",
+        "benchmarks/decode.py --picture kodim23.png --hific --json > decode.json",
     )
     gpu = "cuda" if torch.cuda.is_available() else None
     found.add_argument("--picture", type=Path, metavar="FILE", help="what to decode (default: 1/f noise)")
     found.add_argument(
-        "--sizes", nargs="+", type=size, default=SIZES, metavar="WxH", help="default: 768x512 1920x1080"
+        "--sizes",
+        nargs="+",
+        type=program.size,
+        default=SIZES,
+        metavar="WxH",
+        help="default: 768x512 1920x1080",
     )
     found.add_argument("--threads", type=int, nargs="+", default=(1, 2), metavar="N", help="default: 1 2")
     found.add_argument(
@@ -268,7 +266,6 @@ def parser() -> argparse.ArgumentParser:
         "--torch", metavar="DEVICE", default=gpu, help="the synthesis on torch too (cuda where there is one)"
     )
     found.add_argument("--weights", type=Path, metavar="FOLDER", help="another teacher than the shipped one")
-    found.add_argument("--json", action="store_true", help="print everything as JSON")
     return found
 
 
@@ -291,15 +288,7 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 with one line on stderr."""
-    args = parser().parse_args(argv)
-    try:
-        with reporter() as progress:
-            found = run(args, progress)
-    except MicrodoseError as error:
-        print(f"decode.py: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(found, indent=2) if args.json else table(found))
-    return 0
+    return program.perform("decode.py", parser().parse_args(argv), run, table)
 
 
 if __name__ == "__main__":

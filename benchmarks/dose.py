@@ -27,9 +27,8 @@ import numpy as np
 from microdose.base import LoadedBase
 from microdose.decoder import to_pixels
 from microdose.dose import DoseKind
-from microdose.errors import MicrodoseError
 from microdose.resources import DoseChoice
-from microdose_client.progress import Report, Step, reporter
+from microdose_client.progress import Report, Step
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import STANDARD, load_base
 from microdose_server.codec.graphs import student_to_onnx
@@ -40,6 +39,7 @@ from microdose_server.distil.generic import Aim, GenericRun, distil_generic, gen
 from microdose_server.distil.progress import Progress
 from microdose_server.distil.rate import DEFAULT_LMBDA
 from microdose_server.distil.specialise import Budget, Target
+from microdose_server.evaluate import program
 from microdose_server.evaluate.engines import graph_painter
 from microdose_server.evaluate.finer import analyse, finer_latents
 from microdose_server.evaluate.machine import machine
@@ -182,9 +182,9 @@ def plot(found: Mapping[str, Any], file: Path) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
-        description="Measure doses of every rung on sequences, with every byte counted, and their controls.",
-        epilog="example: benchmarks/dose.py trees/ street.mp4 --controls photos/ --output doses/",
+    found = program.parser(
+        "Measure doses of every rung on sequences, with every byte counted, and their controls.",
+        "benchmarks/dose.py trees/ street.mp4 --controls photos/ --output doses/ --json > dose.json",
     )
     found.add_argument("sequences", nargs="+", type=Path, metavar="PATH", help="folders or clips")
     found.add_argument("--pictures", type=int, default=24, metavar="N", help="of each sequence (24)")
@@ -209,7 +209,6 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--dists", type=int, default=4, metavar="N", help="pictures that DISTS is of (4)")
     found.add_argument("--weights", type=Path, metavar="FOLDER", help="another teacher than the shipped one")
     found.add_argument("--output", type=Path, metavar="DIR", help="write dose.json and dose.png there")
-    found.add_argument("--json", action="store_true", help="print everything as JSON")
     return found
 
 
@@ -234,21 +233,17 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     return found
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 0, or 1 with one line on stderr."""
-    args = parser().parse_args(argv)
-    try:
-        with reporter() as progress:
-            found = run(args, progress)
-    except MicrodoseError as error:
-        print(f"dose.py: {error}", file=sys.stderr)
-        return 1
+def keep(args: argparse.Namespace, found: dict[str, Any]) -> None:
+    """Write the files, if they are wanted."""
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
         (args.output / "dose.json").write_text(json.dumps(found, indent=2) + "\n")
         plot(found, args.output / "dose.png")
-    print(json.dumps(found, indent=2) if args.json else table(found))
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns 0, or 1 with one line on stderr."""
+    return program.perform("dose.py", parser().parse_args(argv), run, table, keep=keep)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ counted; of the others the median counts.
 """
 
 import argparse
-import json
 import resource
 import sys
 from collections.abc import Sequence
@@ -18,11 +17,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from microdose.errors import MicrodoseError
-from microdose_client.progress import Report, Step, reporter
+from microdose_client.progress import Report, Step
 from microdose_server.codec.encode import Encoder, EncodeTimings
 from microdose_server.codec.folder import load_base
 from microdose_server.codec.shipped import load_teacher
+from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
 from microdose_server.evaluate.metrics import Pixels
 from microdose_server.evaluate.pictures import picture_files, read_pictures
@@ -77,9 +76,9 @@ def table(found: dict[str, Any]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
-        description="Time the teacher's encoding of a folder of pictures, stage by stage.",
-        epilog="example: benchmarks/encode.py kodak/ --limit 4 --json",
+    found = program.parser(
+        "Time the teacher's encoding of a folder of pictures, stage by stage.",
+        "benchmarks/encode.py kodak/ --limit 4 --json",
     )
     found.add_argument("folder", type=Path, metavar="DIR", help="pictures")
     found.add_argument("--limit", type=int, metavar="N", help="only the first N pictures by name")
@@ -88,7 +87,6 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--weights", type=Path, metavar="FOLDER", help="another teacher than the shipped one")
     found.add_argument("--device", default="cpu", help="where the teacher runs (default: cpu)")
-    found.add_argument("--json", action="store_true", help="print everything as JSON")
     return found
 
 
@@ -114,15 +112,7 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 with one line on stderr."""
-    args = parser().parse_args(argv)
-    try:
-        with reporter() as progress:
-            found = run(args, progress)
-    except MicrodoseError as error:
-        print(f"encode.py: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(found, indent=2) if args.json else table(found))
-    return 0
+    return program.perform("encode.py", parser().parse_args(argv), run, table)
 
 
 if __name__ == "__main__":

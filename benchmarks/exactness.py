@@ -37,10 +37,11 @@ from microdose.latents import Floats, decode_hyper, predict
 from microdose.mds import Mds
 from microdose.segment import parse_segment
 from microdose_client import Client
-from microdose_client.progress import Report, Step, reporter
+from microdose_client.progress import Report, Step
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import load_base
 from microdose_server.codec.shipped import load_teacher
+from microdose_server.evaluate import program
 from microdose_server.evaluate.engines import ENGINES, Networks
 from microdose_server.evaluate.loopback import Published, published
 from microdose_server.evaluate.machine import machine
@@ -230,14 +231,13 @@ def table(found: dict[str, Any]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
-        description="Decode real pictures under every condition at hand and count what differs.",
-        epilog="example: benchmarks/exactness.py photos/ --json > exactness.json",
+    found = program.parser(
+        "Decode real pictures under every condition at hand and count what differs.",
+        "benchmarks/exactness.py photos/ --json > exactness.json",
     )
     found.add_argument("folder", type=Path, metavar="DIR", help="pictures")
     found.add_argument("--count", type=int, default=24, metavar="N", help="how many of them (default: 24)")
     found.add_argument("--weights", type=Path, metavar="FOLDER", help="another teacher than the shipped one")
-    found.add_argument("--json", action="store_true", help="print everything as JSON")
     found.add_argument("--engine", choices=ENGINES, help=argparse.SUPPRESS)  # DIR then holds coded pictures
     found.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
     return found
@@ -271,14 +271,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         here = Published(**json.loads(os.environ[PUBLISHED]))
         print(json.dumps(decode_here(args.folder, here, args.engine, args.threads)))
         return 0
-    try:
-        with reporter() as progress:
-            found = run(args, progress)
-    except MicrodoseError as error:
-        print(f"exactness.py: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(found, indent=2) if args.json else table(found))
-    return 0 if Tally(**found["figures"]).good else 1
+    return program.perform(
+        "exactness.py", args, run, table, good=lambda found: Tally(**found["figures"]).good
+    )
 
 
 if __name__ == "__main__":

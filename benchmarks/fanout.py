@@ -13,7 +13,6 @@ and over: `bytes_s` from the door, `ratio_nginx` is that over what the plain ngi
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -22,25 +21,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from microdose.errors import MicrodoseError
 from microdose_client import Client
-from microdose_client.progress import Report, Step, reporter
+from microdose_client.progress import Report, Step
 from microdose_server.codec.folder import load_base
 from microdose_server.descriptors import raise_limit
+from microdose_server.evaluate import program
+from microdose_server.evaluate.audience import DISTINCT, add_options, complete, paced, report, table
 from microdose_server.evaluate.crowd import Crowd, Follow, Seen, crowd
 from microdose_server.evaluate.fanout import Plant, address, coded, throughput
-from microdose_server.evaluate.machine import machine
+from microdose_server.evaluate.program import Found
 from microdose_server.evaluate.station import Station, made_up_dose
 
 DOCKER = Path(__file__).parents[1] / "docker"
 REAL = 3
 """Real clients beside the viewers, but never more of them."""
-DISTINCT = 16
-"""Pictures that are coded; they come again in the next epoch, as other bytes."""
 UPGRADES = 3
 
 
@@ -88,9 +85,7 @@ def broadcast(
     viewers.follow(Follow(*address(plant.door), station.sequence, keys))
     with ThreadPoolExecutor(REAL) as pool, tempfile.TemporaryDirectory() as caches:
         real = []
-        begin = time.monotonic()
-        for n in range(args.pictures):
-            time.sleep(max(0.0, begin + n * args.interval - time.monotonic()))
+        for n in paced(args.pictures, args.interval):
             if n and n % -(-args.pictures // (UPGRADES + 1)) == 0:
                 station.upgrade()
             station.show()
@@ -128,8 +123,8 @@ def measure(plant: Plant, station: Station, viewers: Crowd, count: int, args: ar
     )
 
 
-def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
-    """Every number of viewers in its turn; `figures` are of the last."""
+def run(args: argparse.Namespace, progress: Report) -> Found:
+    """Every number of viewers in its turn."""
     raise_limit()
     base = load_base(student="live")
     width, height = args.size
@@ -143,19 +138,19 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
             progress(Step("broadcasting", n, len(args.viewers), f"to {count} viewers"))
             station = plant.on_the_air(base, pictures)
             runs.append(asdict(measure(plant, station, viewers, count, args)))
-    return {
-        "figures": runs[-1],
-        "runs": runs,
-        "pictures": args.pictures,
-        "interval_s": args.interval,
-        "size": f"{width}x{height}",
+    return report(args, runs) | {
         "segment_bytes": float(np.mean([len(picture) for picture in pictures])),
         "dose_bytes": len(made_up_dose(base, 1)),
-        "machine": machine(),
     }
 
 
-def plot(runs: Sequence[dict[str, Any]], file: Path) -> None:
+def keep(args: argparse.Namespace, found: Found) -> None:
+    """Draw the plot, if one is wanted."""
+    if args.output:
+        plot(found["runs"], args.output)
+
+
+def plot(runs: Sequence[Found], file: Path) -> None:
     """A PNG: delay by the number of viewers."""
     from matplotlib.figure import Figure
 
@@ -170,50 +165,24 @@ def plot(runs: Sequence[dict[str, Any]], file: Path) -> None:
     figure.savefig(file, dpi=120)
 
 
-def table(found: dict[str, Any]) -> str:
-    """For people: a column for each number of viewers."""
-    rows = ("".join(f"{each[name]:14.6g}" for each in found["runs"]) for name in found["figures"])
-    return "\n".join(f"{name:15}{row}" for name, row in zip(found["figures"], rows, strict=True))
-
-
-def size(text: str) -> tuple[int, int]:
-    """(width, height) of "640x360"; raises ValueError for anything else."""
-    width, height = text.split("x")
-    return int(width), int(height)
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
-        description="Measure how soon, how fast and how completely viewers get a live sequence. Needs nginx.",
-        epilog="example: benchmarks/fanout.py --viewers 1 100 1000 --output fanout.png --json > fanout.json",
+    found = program.parser(
+        "Measure how soon, how fast and how completely viewers get a live sequence. Needs nginx.",
+        "benchmarks/fanout.py --viewers 1 100 1000 --output fanout.png --json > fanout.json",
     )
-    add = found.add_argument
-    add("--viewers", type=int, nargs="+", default=(1, 100, 1000), metavar="N", help="default: 1 100 1000")
-    add("--pictures", type=int, default=40, metavar="N", help="of each sequence (default: 40)")
-    add("--interval", type=float, default=1.0, metavar="S", help="between two of them (default: 1 s)")
-    add("--seconds", type=float, default=6.0, metavar="S", help="to fetch from each server (default: 6)")
-    add("--size", type=size, default=(640, 360), metavar="WxH", help="of a picture (default: 640x360)")
-    add("--folder", type=Path, help="for data and logs (default: a temporary one)")
-    add("--output", type=Path, metavar="PNG", help="plot the delays")
-    add("--json", action="store_true", help="print everything as JSON")
+    add_options(found)
+    found.add_argument(
+        "--seconds", type=float, default=6.0, metavar="S", help="to fetch from each server (default: 6)"
+    )
+    found.add_argument("--output", type=Path, metavar="PNG", help="plot the delays")
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 if nothing was lost or repeated; 1 if so, or if it could not be measured."""
-    args = parser().parse_args(arguments)
-    try:
-        with reporter(quiet=args.json) as progress:
-            found = run(args, progress)
-    except MicrodoseError as error:
-        print(f"fanout.py: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(found, indent=2) if args.json else table(found))
-    if args.output:
-        plot(found["runs"], args.output)
-    return int(any(each["lost"] or each["repeated"] for each in found["runs"]))
+    return program.perform("fanout.py", parser().parse_args(arguments), run, table, keep=keep, good=complete)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

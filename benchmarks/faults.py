@@ -14,7 +14,6 @@ it has seen each picture once and in order.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -35,7 +34,8 @@ from benchmarks.parts.patient import STUCK_S, Patient
 from benchmarks.parts.plant import Plant, until
 from benchmarks.parts.publisher import Publisher, pictures
 from benchmarks.parts.tally import Tally
-from microdose_client.progress import Step, reporter
+from microdose_client.progress import Report, Step
+from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
 from microdose_server.store.apikeys import Scope
 from microdose_server.store.redis import connect
@@ -70,7 +70,7 @@ def _has_ended(sender: Sender, plant: Plant) -> bool:
     return not sender.is_alive()
 
 
-def measure(args: argparse.Namespace) -> Tally:
+def measure(args: argparse.Namespace, report: Report) -> Tally:
     """Kill until there were enough."""
     tally = Tally()
     end = time.monotonic() + 60 * args.minutes if args.minutes else float("inf")
@@ -84,7 +84,6 @@ def measure(args: argparse.Namespace) -> Tally:
         folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
         plant = stack.enter_context(Plant(folder, args.workers, remote=args.remote, environ=environ))
-        report = stack.enter_context(reporter(quiet=args.json))
         senders = stack.enter_context(sending(plant, args, tally))
         bus = stack.enter_context(connect(plant.valkey.url))
         publishers = [sender for sender in senders if isinstance(sender, Publisher)]
@@ -105,11 +104,26 @@ def result(tally: Tally, args: argparse.Namespace) -> dict[str, Any]:
     return found | conditions | {"machine": machine()}
 
 
+def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
+    """Kill, and count."""
+    return result(measure(args, progress), args)
+
+
+def table(found: dict[str, Any]) -> str:
+    """For people: the counts, and why anything is bad."""
+    return "\n".join([f"{name:16} {value}" for name, value in found.items() if name != "why"] + found["why"])
+
+
+def is_good(found: dict[str, Any]) -> bool:
+    """Whether nothing came to harm."""
+    return not (found["lost"] + found["doubled"] + found["corrupt"] + found["stuck"])
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
-        description="Kill worker, API and Valkey at random points of upload, distillation and publishing.",
-        epilog="example: benchmarks/faults.py --count 200 --json > faults.json",
+    found = program.parser(
+        "Kill worker, API and Valkey at random points of upload, distillation and publishing.",
+        "benchmarks/faults.py --count 200 --json > faults.json",
     )
     found.add_argument("--count", type=int, help="kills (default: 20 without --minutes)")
     found.add_argument("--minutes", type=float, help="go on for so long")
@@ -120,21 +134,13 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--lease-s", type=float, default=2.0, help="of a job (default: 2; a server's is 15)")
     found.add_argument("--remote", action="store_true", help="workers share no disk with the API")
     found.add_argument("--folder", type=Path, help="for data and logs, to stay (default: a temporary one)")
-    found.add_argument("--json", action="store_true", help="print everything as JSON")
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 if nothing was lost, doubled, corrupt or stuck."""
-    args = parser().parse_args(arguments)
-    tally = measure(args)
-    found = result(tally, args)
-    if args.json:
-        print(json.dumps(found, indent=2))
-    else:
-        print("\n".join([f"{name:16} {value}" for name, value in found.items() if name != "why"] + tally.why))
-    return int(bool(tally.lost + tally.doubled + tally.corrupt + tally.stuck))
+    return program.perform("faults.py", parser().parse_args(arguments), run, table, good=is_good)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

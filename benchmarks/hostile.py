@@ -7,7 +7,6 @@ hangs, or takes more than MOST_MB.
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.parts.requests import Scene
 from benchmarks.parts.stage import Stage, staged
 from benchmarks.parts.watched import Batch, Found, watch
-from microdose_client.progress import Report, Step, reporter
+from microdose_client.progress import Report, Step
+from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
 
 MOST_MB = 512
@@ -34,7 +34,7 @@ def batches(args: argparse.Namespace, scene: Scene) -> Iterator[Batch]:
         yield Batch(args.seed, start, min(start + args.batch, end), scene, until)
 
 
-def run(args: argparse.Namespace, stage: Stage, progress: Report) -> Found:
+def read(args: argparse.Namespace, stage: Stage, progress: Report) -> Found:
     """Read until the count or the time is reached, in `args.processes` processes at a time."""
     found = Found()
     with ThreadPoolExecutor(args.processes) as pool:
@@ -46,11 +46,34 @@ def run(args: argparse.Namespace, stage: Stage, progress: Report) -> Found:
     return found
 
 
+def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
+    """Start what is read with, read, and count."""
+    with staged() as stage:
+        found = read(args, stage, progress)
+    figures = {
+        "inputs": found.inputs,
+        "crashes": len(found.crashes),
+        "hangs": len(found.hangs),
+        "peak_mb": found.peak_mb,
+    }
+    return {**figures, "figures": figures, "broken": found.crashes + found.hangs, "machine": machine()}
+
+
+def table(found: dict[str, Any]) -> str:
+    """For people: the first of what broke, and the counts."""
+    return "\n".join([*(str(each) for each in found["broken"][:20]), str(found["figures"])])
+
+
+def is_good(found: dict[str, Any]) -> bool:
+    """Whether nothing broke, in little memory."""
+    return not found["broken"] and found["peak_mb"] <= MOST_MB
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
-        description="Read mutations of every format and of requests to a live API, and count what breaks.",
-        epilog="example: benchmarks/hostile.py --count 1000000 --json > hostile.json",
+    made = program.parser(
+        "Read mutations of every format and of requests to a live API, and count what breaks.",
+        "benchmarks/hostile.py --count 1000000 --json > hostile.json",
     )
     made.add_argument("--count", type=int, default=1_000_000, metavar="N", help="inputs (default: 1000000)")
     made.add_argument("--minutes", type=float, metavar="M", help="end after this long, whatever the count")
@@ -58,26 +81,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--start", type=int, default=0, metavar="N", help="the first input (default: 0)")
     made.add_argument("--processes", type=int, default=2, help="that read at a time (default: 2)")
     made.add_argument("--batch", type=int, default=20_000, help="inputs of one process (default: 20000)")
-    made.add_argument("--json", action="store_true", help="print everything as JSON")
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 0, or 1 if anything broke."""
-    args = parser().parse_args(argv)
-    with reporter(quiet=args.json) as progress, staged() as stage:
-        found = run(args, stage, progress)
-    figures = {
-        "inputs": found.inputs,
-        "crashes": len(found.crashes),
-        "hangs": len(found.hangs),
-        "peak_mb": found.peak_mb,
-    }
-    broken: list[dict[str, Any]] = found.crashes + found.hangs
-    everything = {**figures, "figures": figures, "broken": broken, "machine": machine()}
-    plain = "\n".join([*(str(each) for each in broken[:20]), str(figures)])
-    print(json.dumps(everything, indent=2) if args.json else plain)
-    return 0 if not broken and found.peak_mb <= MOST_MB else 1
+    """Returns 0, or 1 if anything broke or took too much memory."""
+    return program.perform("hostile.py", parser().parse_args(argv), run, table, good=is_good)
 
 
 if __name__ == "__main__":

@@ -9,34 +9,31 @@ that time, about keys and else; `fetched_bytes` is what the relay fetched of wha
 """
 
 import argparse
-import json
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from benchmarks.fanout import DISTINCT, DOCKER, size, table
-from microdose.errors import MicrodoseError
-from microdose_client.progress import Report, Step, reporter
+from microdose_client.progress import Report, Step
 from microdose_server.codec.folder import load_base
 from microdose_server.descriptors import raise_limit
+from microdose_server.evaluate import program
+from microdose_server.evaluate.audience import DISTINCT, add_options, complete, paced, report, table
 from microdose_server.evaluate.crowd import Crowd, Follow, crowd
 from microdose_server.evaluate.fanout import Plant, address, coded
 from microdose_server.evaluate.front import Behind, front
-from microdose_server.evaluate.machine import machine
+from microdose_server.evaluate.program import Found
 from microdose_server.evaluate.serving import relaying
 from microdose_server.evaluate.station import Station
 from microdose_server.store.blobs import public_blobs
+
+DOCKER = Path(__file__).parents[1] / "docker"
 
 
 @dataclass(frozen=True)
@@ -83,9 +80,7 @@ def measure(
     """A live sequence from its first picture to its end, as `count` viewers at the site saw it."""
     there, here = counted(plant.api), counted(site.relay)
     viewers.follow(Follow(*address(site.door), station.sequence, plant.keys(count)))
-    begin = time.monotonic()
-    for n in range(args.pictures):
-        time.sleep(max(0.0, begin + n * args.interval - time.monotonic()))
+    for _ in paced(args.pictures, args.interval):
         station.show()
     station.end()
     seen = viewers.seen()
@@ -105,13 +100,13 @@ def measure(
     )
 
 
-def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
-    """Everything, from the fewest viewers to the most."""
+def run(args: argparse.Namespace, progress: Report) -> Found:
+    """Every number of viewers in its turn."""
     raise_limit()
     base = load_base(student="live")
     width, height = args.size
     pictures = coded(base, width, height, DISTINCT * len(args.viewers))
-    figures = []
+    runs = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=args.folder)))
         plant = Plant(stack, folder, DOCKER)
@@ -121,44 +116,24 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
             progress(Step("broadcasting", n, len(args.viewers), f"to {count} viewers"))
             own = pictures[n * DISTINCT : (n + 1) * DISTINCT]  # the relay has none of them yet
             station = plant.on_the_air(base, own)
-            figures.append(asdict(measure(plant, site, station, viewers, count, args)))
-    return {
-        "figures": figures,
-        "pictures": args.pictures,
-        "interval_s": args.interval,
-        "size": f"{width}x{height}",
-        "machine": machine(),
-    }
+            runs.append(asdict(measure(plant, site, station, viewers, count, args)))
+    return report(args, runs)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
-        description="Measure what viewers of a relay wait for, and what they cost its upstream. Needs nginx.",
-        epilog="example: benchmarks/relay.py --viewers 1 100 1000 --json > relay.json",
+    found = program.parser(
+        "Measure what viewers of a relay wait for, and what they cost its upstream. Needs nginx.",
+        "benchmarks/relay.py --viewers 1 100 1000 --json > relay.json",
     )
-    add = found.add_argument
-    add("--viewers", type=int, nargs="+", default=(1, 100, 1000), metavar="N", help="default: 1 100 1000")
-    add("--pictures", type=int, default=40, metavar="N", help="of each sequence (default: 40)")
-    add("--interval", type=float, default=1.0, metavar="S", help="between two of them (default: 1 s)")
-    add("--size", type=size, default=(640, 360), metavar="WxH", help="of a picture (default: 640x360)")
-    add("--folder", type=Path, help="for data and logs (default: a temporary one)")
-    add("--json", action="store_true", help="print everything as JSON")
+    add_options(found)
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 if nothing was lost or repeated; 1 if so, or if it could not be measured."""
-    args = parser().parse_args(arguments)
-    try:
-        with reporter(quiet=args.json) as progress:
-            found = run(args, progress)
-    except MicrodoseError as error:
-        print(f"relay.py: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(found, indent=2) if args.json else table(found))
-    return int(any(each["lost"] or each["repeated"] for each in found["figures"]))
+    return program.perform("relay.py", parser().parse_args(arguments), run, table, good=complete)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -8,7 +8,6 @@ decoded from its bytes: they must give the very latents that the teacher paints 
 """
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,13 +19,14 @@ from typing import Any
 import numpy as np
 
 from microdose.engine import Graph, hyper_from
-from microdose.errors import BadPicture, MicrodoseError, NotReproducible
+from microdose.errors import BadPicture, NotReproducible
 from microdose.latents import decode_picture
 from microdose.segment import parse_segment
-from microdose_client.progress import Report, Step, reporter
+from microdose_client.progress import Report, Step
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import load_base
 from microdose_server.codec.shipped import load_teacher
+from microdose_server.evaluate import program
 from microdose_server.evaluate.codecs import Codec, encode_to_bytes, why_absent
 from microdose_server.evaluate.curves import Curve, plot, read_curves
 from microdose_server.evaluate.machine import machine
@@ -183,9 +183,9 @@ def table(found: Mapping[str, Any]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
-        description="Measure the teacher on a folder of pictures, next to other codecs at the same bytes.",
-        epilog="example: benchmarks/teacher.py kodak/ --json --plot kodak.png --rates 0.5 1 2 > kodak.json",
+    found = program.parser(
+        "Measure the teacher on a folder of pictures, next to other codecs at the same bytes.",
+        "benchmarks/teacher.py kodak/ --json --plot kodak.png --rates 0.5 1 2 > kodak.json",
     )
     found.add_argument("folder", type=Path, metavar="DIR", help="pictures, each side above 160 pixels")
     found.add_argument("--limit", type=int, metavar="N", help="only the first N pictures by name")
@@ -196,7 +196,6 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--curves", type=Path, nargs="+", default=[], metavar="PATH", help=curves_help)
     rates_help = "also give the rivals these multiples of the teacher's bytes (for the plot)"
     found.add_argument("--rates", type=float, nargs="+", default=[], metavar="X", help=rates_help)
-    found.add_argument("--json", action="store_true", help="print everything as JSON")
     return found
 
 
@@ -221,15 +220,7 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 with one line on stderr."""
-    args = parser().parse_args(argv)
-    try:
-        with reporter() as progress:
-            found = run(args, progress)
-    except MicrodoseError as error:
-        print(f"teacher.py: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(found, indent=2) if args.json else table(found))
-    return 0
+    return program.perform("teacher.py", parser().parse_args(argv), run, table)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ teacher are in bfloat16.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -22,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from microdose.errors import MicrodoseError
-from microdose_client.progress import Step, reporter
+from microdose_client.progress import Report, Step
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
+from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
 from microdose_server.training.adversarial import AdversarialRun
 from microdose_server.training.batches import Batches
@@ -185,9 +184,9 @@ def table(found: dict[str, Any]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
-        description="Time training steps of the teacher's presets against the machine's rate of products.",
-        epilog="example: benchmarks/train_step.py --presets tiny small --json > train_step.json",
+    found = program.parser(
+        "Time training steps of the teacher's presets against the machine's rate of products.",
+        "benchmarks/train_step.py --presets tiny small --json > train_step.json",
     )
     found.add_argument("--presets", nargs="+", choices=sorted(PRESETS), default=["tiny", "small", "medium"])
     found.add_argument("--stages", nargs="+", type=int, choices=(1, 2), default=[1])
@@ -197,16 +196,15 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--crop", type=int, default=Recipe.crop)
     found.add_argument("--steps", type=int, default=5, help="timed steps of each (default: 5)")
     found.add_argument("--photos", type=Path, metavar="FOLDER", help="real photographs (default: noise)")
-    found.add_argument("--json", action="store_true", help="print everything as JSON")
     return found
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Measure everything."""
     if args.threads:
         torch.set_num_threads(args.threads)
     settings = [(preset, stage) for preset in args.presets for stage in args.stages]
-    with joined(args.device) as peers, reporter() as progress:
+    with joined(args.device) as peers:
         args.device = peers.device
         rate, lpips, rows = gemm_rate(args.device), placed(LPIPS(), args.device), []
         for n, (preset, stage) in enumerate(settings):
@@ -227,14 +225,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 with one line on stderr."""
-    args = parser().parse_args(argv)
-    try:
-        found = run(args)
-    except MicrodoseError as error:
-        print(f"train_step.py: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(found, indent=2) if args.json else table(found))
-    return 0
+    return program.perform("train_step.py", parser().parse_args(argv), run, table)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ its picture decoders are processes of their own, whose peak is told beside it.
 """
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -17,18 +16,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from microdose.digest import digest_of
-from microdose_client.progress import Step, reporter
+from microdose_client.progress import Report, Step
+from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
+from microdose_server.evaluate.program import Found
 from microdose_server.evaluate.serving import serving
 from microdose_server.settings import MIB
 from microdose_server.store.apikeys import ApiKeys, Scope
@@ -48,7 +48,7 @@ class Peaks:
     decoder_mb: float = 0.0
 
 
-def make_pictures(folder: Path, count: int, megabytes: float, report: Callable[[Step], None]) -> list[Path]:
+def make_pictures(folder: Path, count: int, megabytes: float, report: Report) -> list[Path]:
     """`count` different PNG files, of `megabytes` in all."""
     height = int((megabytes * MIB / count / 3 / ASPECT) ** 0.5)
     noise = np.random.default_rng(0).integers(
@@ -111,7 +111,7 @@ def arrived(sequences: Sequences) -> tuple[str, int]:
     return (found[0].id, found[0].frames) if found else ("", 0)
 
 
-def measure(args: argparse.Namespace, report: Callable[[Step], None]) -> dict[str, Any]:
+def run(args: argparse.Namespace, report: Report) -> Found:
     """Push, kill the client half-way, resume, and look at what has arrived."""
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         pictures, data = Path(name) / "pictures", Path(name) / "data"
@@ -142,7 +142,7 @@ def measure(args: argparse.Namespace, report: Callable[[Step], None]) -> dict[st
 
 def found_of(
     files: Sequence[Path], frames: dict[int, str], peaks: Peaks, seconds: float, resumed_at: int
-) -> dict[str, Any]:
+) -> Found:
     """What is quoted."""
     lost = [n for n, file in enumerate(files) if frames.get(n) != digest_of(file.read_bytes())]
     total = sum(file.stat().st_size for file in files)
@@ -159,30 +159,30 @@ def found_of(
     }
 
 
+def table(found: Found) -> str:
+    """For people: a line for each number."""
+    return "\n".join(f"{name:16} {value}" for name, value in found.items())
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
-        description="Push many pictures, interrupted and resumed, and measure the API's memory.",
-        epilog="example: benchmarks/upload.py --count 1000 --megabytes 2000 --json > upload.json",
+    found = program.parser(
+        "Push many pictures, interrupted and resumed, and measure the API's memory.",
+        "benchmarks/upload.py --count 1000 --megabytes 2000 --json > upload.json",
     )
-    found.add_argument("--count", type=int, default=1000, help="pictures (default: 1000)")
-    found.add_argument("--megabytes", type=float, default=2000, help="of all of them (default: 2000)")
-    found.add_argument("--folder", type=Path, help="for pictures and data, twice their size (default: /tmp)")
-    found.add_argument("--json", action="store_true", help="print everything as JSON")
+    add = found.add_argument
+    add("--count", type=int, default=1000, metavar="N", help="pictures (default: 1000)")
+    add("--megabytes", type=float, default=2000, metavar="MB", help="of all of them (default: 2000)")
+    add("--folder", type=Path, metavar="DIR", help="for pictures and data, twice their size (default: /tmp)")
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 if every frame has arrived as it was sent."""
-    args = parser().parse_args(arguments)
-    with reporter(quiet=args.json) as report:
-        found = measure(args, report)
-    if args.json:
-        print(json.dumps(found, indent=2))
-    else:
-        print("\n".join(f"{name:16} {value}" for name, value in found.items()))
-    return int(found["lost"] > 0)
+    return program.perform(
+        "upload.py", parser().parse_args(arguments), run, table, good=lambda found: not found["lost"]
+    )
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.fanout import REAL, main
+from benchmarks.fanout import main
 from tests.nginx import nginx
 
 
@@ -27,7 +27,6 @@ def test_some_viewers_see_everything_once(capsys: pytest.CaptureFixture[str], tm
         assert figures["upgrade_ms_p50"] > 0
     assert found["dose_bytes"] > 1000
     assert found["segment_bytes"] > 100
-    assert REAL > 1
     with Image.open(plot) as image:
         assert image.format == "PNG"
 

@@ -13,7 +13,8 @@ def test_some_viewers_see_everything_once(capsys: pytest.CaptureFixture[str]) ->
     small = ["--pictures", "4", "--interval", "0.1", "--size", "64x48"]
     assert main(["--viewers", "1", "5", *small, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    one, five = found["figures"]
+    one, five = found["runs"]
+    assert found["figures"] == five
     assert (one["viewers"], five["viewers"]) == (1, 5)
     for figures in (one, five):
         assert (figures["lost"], figures["repeated"]) == (0, 0)
