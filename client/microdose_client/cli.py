@@ -32,7 +32,8 @@ LIVE = """  microdose push --live camera/
 
 With --live, PATH is one folder, which is watched for new pictures in the order of their names; one clip,
 which ffmpeg decodes; or -, y4m on stdin, of 8 bits and taken as BT.601. Viewers see each picture seconds
-later. The end of the input, or Ctrl-C, ends the sequence. After a crash, --resume goes on with it.
+later: stderr names the sequence first of all, --json or not. The end of the input, or Ctrl-C, ends the
+sequence. After a crash, --resume goes on with it.
 """
 
 
@@ -68,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     run: commands.Command = args.run
     try:
-        with reporter(quiet=args.json) as report:
+        live = getattr(args, "live", False)  # viewers need its id long before there is a result
+        with reporter(quiet=args.json and not live) as report:
             outcome = run(args, report)
     except MicrodoseError as error:
         notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))

@@ -136,6 +136,8 @@ def test_a_folder_is_published_in_order_until_ctrl_c(served: Served, tmp_path: P
         drop(tmp_path, "shot 11.png", b"no picture")
         drop(tmp_path, "shot 12.png", encode(photo(12)))
         frames_of(served, sequence, 3)
+        assert process.stderr is not None
+        assert sequence in process.stderr.readline().decode()  # long before the end, for viewers
         process.send_signal(signal.SIGINT)
         sent = done(process)
     assert (sent["pictures"], sent["refused"], sent["sequence"]["id"]) == (3, 1, sequence)
