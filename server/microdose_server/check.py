@@ -71,10 +71,10 @@ def the_disk(settings: Settings) -> str:
 def the_weights(settings: Settings) -> str:
     """The shipped bases are whole, and the weights that distillation needs are there."""
     from microdose_server.codec.folder import load_bases
-    from microdose_server.training.lpips_weights import find_weights
+    from microdose_server.training.lpips_weights import WEIGHTS
 
     bases = ", ".join(f"{profile} {base.digest[:19]}" for profile, base in load_bases().items())
-    return f"bases {bases}; {find_weights()}"
+    return f"bases {bases}; {WEIGHTS.find()}"
 
 
 def the_keys(settings: Settings) -> str:

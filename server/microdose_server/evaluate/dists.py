@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from microdose_server.evaluate.dists_weights import find_weights, load_weights
+from microdose_server.evaluate.dists_weights import WEIGHTS
 
 BLOCKS = ((3, 64, 64), (64, 128, 128), (128, 256, 256, 256), (256, 512, 512, 512), (512, 512, 512, 512))
 MEAN = (0.485, 0.456, 0.406)
@@ -59,9 +59,8 @@ class DISTS(nn.Module):
 
     def __init__(self, weights: Path | None = None) -> None:
         super().__init__()
-        tensors = {
-            name: torch.from_numpy(value) for name, value in load_weights(weights or find_weights()).items()
-        }
+        found = WEIGHTS.load(weights or WEIGHTS.find())
+        tensors = {name: torch.from_numpy(values) for name, values in found.items()}
         total = tensors["alpha"].sum() + tensors["beta"].sum()
         self.register_buffer("alpha", tensors.pop("alpha") / total)
         self.register_buffer("beta", tensors.pop("beta") / total)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from microdose_server.training.lpips_weights import find_weights, load_weights
+from microdose_server.training.lpips_weights import WEIGHTS
 
 Features = tuple[Tensor, ...]
 
@@ -45,7 +45,7 @@ class LPIPS(nn.Module):
     """Distances of picture pairs: 0 for equal pictures, around 0.1 barely and 0.7 plainly different.
 
     `weights` is a safetensors file with the tensors `features.{0,3,6,8,10}.{weight,bias}` and
-    `lin{0..4}.weight`; left out, `find_weights()` locates it.
+    `lin{0..4}.weight`; left out, that of the cache.
     """
 
     shift: Tensor
@@ -56,7 +56,7 @@ class LPIPS(nn.Module):
         self.features = trunk()
         self.register_buffer("shift", torch.tensor(MEAN).view(1, 3, 1, 1))
         self.register_buffer("scale", torch.tensor(DEVIATION).view(1, 3, 1, 1))
-        found = load_weights(weights or find_weights())
+        found = WEIGHTS.load(weights or WEIGHTS.find())
         self._load({name: torch.from_numpy(values) for name, values in found.items()})
         self.requires_grad_(False)
         self.eval()

