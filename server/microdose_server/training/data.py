@@ -60,9 +60,13 @@ def draw(
 
 
 def cut(photos: Sequence[Pixels], windows: Sequence[Window], crop: int) -> Tensor:
-    """The windows as [N, 3, crop, crop] in 0..1."""
+    """The windows as [N, 3, crop, crop] in 0..1, the channels last in memory.
+
+    Computed by numpy: a thread that calls torch for the first time gets a team of threads of its own there,
+    and the teams of those that cut crops would take the processors from the one that trains.
+    """
     pictures = np.stack([_one_crop(photos[window.photo], window, crop) for window in windows])
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().float().div_(255.0)
+    return torch.from_numpy(pictures / np.float32(255.0)).permute(0, 3, 1, 2)
 
 
 def _window(photo: int, size: Sequence[int], crop: int, rng: np.random.Generator) -> Window:

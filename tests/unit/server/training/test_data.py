@@ -21,6 +21,11 @@ def test_crops_follow_the_generator_alone(photographs: list[Pixels]) -> None:
     assert 0.0 <= float(first.min()) < float(first.max()) <= 1.0
 
 
+def test_crops_are_laid_out_as_networks_want_them(photographs: list[Pixels]) -> None:
+    batch = next(crops(photographs, 4, 32, np.random.default_rng(0)))
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_a_generator_can_be_taken_up_where_it_stopped(photographs: list[Pixels]) -> None:
     rng = np.random.default_rng(0)
     list(islice(crops(photographs, 4, 32, rng), 2))
