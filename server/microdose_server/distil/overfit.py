@@ -86,7 +86,7 @@ class Learner:
         mean.lerp_(gradient, 1.0 - BETAS[0])
         square.lerp_(gradient.square(), 1.0 - BETAS[1])
         if group is Group.MATRIX and is_matrix(gradient):
-            return balanced(gradient.lerp(mean, BETAS[0]))
+            return balanced([gradient.lerp(mean, BETAS[0])])[0]
         corrected = square / (1.0 - BETAS[1] ** age)
         return mean / (1.0 - BETAS[0] ** age) / (corrected.sqrt() + 1e-8)
 

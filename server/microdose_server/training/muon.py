@@ -9,11 +9,13 @@ What is no matrix moves by Adam. The factor gives updates the root mean square t
 2025), so both kinds of parameter share one learning rate.
 """
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, overload
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic whose iteration takes singular values in 0..1 to about 1, Jordan's choice for five steps."""
@@ -28,31 +30,56 @@ def is_matrix(parameter: Tensor) -> bool:
     return parameter.dim() >= 2 and min(parameter.shape[0], parameter[0].numel()) >= LEAST_SIDE
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """The matrix [m, n] with its singular values brought to about 1.
+def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """The matrices [m, n] with their singular values brought to about 1.
 
-    The iteration X <- (a + b XX^T + c (XX^T)^2) X runs on the small Gram matrix: its polynomials commute.
+    The iteration X <- (a + b XX^T + c (XX^T)^2) X runs on the small Gram matrices, as their polynomials
+    commute, and on all of one size at once: one by one they are too small to keep a processor busy.
     """
-    if matrix.shape[0] > matrix.shape[1]:
-        return orthogonalised(matrix.T).T
-    x = matrix / (matrix.norm() + 1e-12)
-    a, b, c = COEFFICIENTS
-    gram = x @ x.T
-    identity = torch.eye(len(gram), dtype=x.dtype, device=x.device)
-    product = identity
-    for _ in range(ITERATIONS):
-        factor = a * identity + b * gram + c * (gram @ gram)
+    wide = [matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T for matrix in matrices]
+    alike = defaultdict(list)
+    for number, matrix in enumerate(wide):
+        alike[len(matrix)].append(number)
+    made = list(matrices)
+    for numbers in alike.values():
+        factors = _factors(torch.stack([wide[number] @ wide[number].T for number in numbers]))
+        for number, factor in zip(numbers, factors, strict=True):
+            moved = factor @ wide[number]
+            made[number] = moved if wide[number] is matrices[number] else moved.T
+    return made
+
+
+def _factors(grams: Tensor) -> Tensor:
+    """What matrices are to be multiplied by, from their Gram matrices [count, m, m]."""
+    scale = 1.0 / (grams.diagonal(dim1=1, dim2=2).sum(dim=1).sqrt() + 1e-12)[:, None, None]
+    grams = grams * scale.square()
+    factor = _polynomial(grams)
+    product = scale * factor
+    for _ in range(ITERATIONS - 1):
+        grams = factor @ grams @ factor
+        factor = _polynomial(grams)
         product = factor @ product
-        gram = factor @ gram @ factor
-    made: Tensor = product @ x
-    return made
+    return product
 
 
-def balanced(direction: Tensor) -> Tensor:
-    """The direction of a matrix's move, of any shape [m, ...], with all singular values alike: the update."""
-    matrix = direction.flatten(1)
-    made: Tensor = ADAM_RMS * max(matrix.shape) ** 0.5 * orthogonalised(matrix).view_as(direction)
-    return made
+def _polynomial(grams: Tensor) -> Tensor:
+    a, b, c = COEFFICIENTS
+    found = torch.baddbmm(grams, grams, grams, beta=b, alpha=c)
+    found.diagonal(dim1=1, dim2=2).add_(a)
+    return found
+
+
+def balanced(directions: Sequence[Tensor]) -> list[Tensor]:
+    """The directions in which matrices move, each of any shape [m, ...], with all singular values of each
+    alike: the updates.
+    """
+    # The inputs last, as they are in memory where channels are: then this copies nothing.
+    inner = [direction.movedim(1, -1) for direction in directions]
+    made = orthogonalised([each.flatten(1) for each in inner])
+    return [
+        (ADAM_RMS * max(matrix.shape) ** 0.5 * matrix).view(each.shape).movedim(-1, 1)
+        for matrix, each in zip(made, inner, strict=True)
+    ]
 
 
 class Muon(torch.optim.Optimizer):
@@ -78,28 +105,45 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             raise ValueError("Muon takes no closure: call backward() before step()")
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    move = self._muon if is_matrix(parameter) else self._adam
-                    parameter.sub_(group["lr"] * move(parameter.grad, self.state[parameter], group))
+            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            self._muon([parameter for parameter in moved if is_matrix(parameter)], group)
+            self._adam([parameter for parameter in moved if not is_matrix(parameter)], group)
         return None
 
-    @staticmethod
-    def _muon(gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
-        if not state:
-            state["momentum"] = torch.zeros_like(gradient)
-        state["momentum"].lerp_(gradient, 1.0 - group["momentum"])
-        return balanced(gradient.lerp(state["momentum"], group["momentum"]))
+    def _muon(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
+        directions = []
+        for matrix in matrices:
+            state, gradient = self.state[matrix], matrix.grad
+            assert gradient is not None
+            if not state:
+                state["momentum"] = torch.zeros_like(gradient)
+            state["momentum"].lerp_(gradient, 1.0 - group["momentum"])
+            directions.append(gradient.lerp(state["momentum"], group["momentum"]))
+        for matrix, update in zip(matrices, balanced(directions), strict=True):
+            matrix.sub_(update, alpha=group["lr"])
 
-    @staticmethod
-    def _adam(gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
-        if not state:
-            state.update(step=0, mean=torch.zeros_like(gradient), square=torch.zeros_like(gradient))
-        state["step"] += 1
+    def _adam(self, others: list[Tensor], group: dict[str, Any]) -> None:
+        for parameter in others:
+            if not self.state[parameter]:
+                zeros = torch.zeros_like(parameter)
+                self.state[parameter].update(step=0, mean=zeros, square=zeros.clone())
+        states = [self.state[parameter] for parameter in others]
         first, second = group["betas"]
-        state["mean"].lerp_(gradient, 1.0 - first)
-        state["square"].lerp_(gradient.square(), 1.0 - second)
-        mean = state["mean"] / (1.0 - first ** state["step"])
-        square = state["square"] / (1.0 - second ** state["step"])
-        move: Tensor = mean / (square.sqrt() + group["eps"])
-        return move
+        adam(
+            others,
+            [parameter.grad for parameter in others if parameter.grad is not None],
+            [state["mean"] for state in states],
+            [state["square"] for state in states],
+            max_exp_avg_sqs=[],
+            state_steps=[torch.tensor(float(state["step"])) for state in states],
+            foreach=True,
+            amsgrad=False,
+            beta1=first,
+            beta2=second,
+            lr=group["lr"],
+            weight_decay=0.0,
+            eps=group["eps"],
+            maximize=False,
+        )
+        for state in states:
+            state["step"] += 1

@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from microdose_server.training.muon import Muon, is_matrix, orthogonalised
+from microdose_server.training.muon import Muon, balanced, is_matrix, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(16, 40), (40, 16), (24, 24)])
 def test_singular_values_come_near_one(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(orthogonalised(matrix))
+    (made,) = orthogonalised([matrix])
+    values = torch.linalg.svdvals(made)
     assert values.min() > 0.5
     assert values.max() < 1.5
 
@@ -21,12 +22,29 @@ def test_directions_are_kept() -> None:
     matrix = torch.randn(12, 30, generator=torch.Generator().manual_seed(1))
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
     nearest = u @ v
-    made = orthogonalised(matrix)
+    (made,) = orthogonalised([matrix])
     assert torch.nn.functional.cosine_similarity(made.flatten(), nearest.flatten(), dim=0) > 0.97
 
 
 def test_a_gradient_of_zero_moves_nothing() -> None:
-    assert torch.equal(orthogonalised(torch.zeros(8, 9)), torch.zeros(8, 9))
+    (made,) = orthogonalised([torch.zeros(8, 9)])
+    assert torch.equal(made, torch.zeros(8, 9))
+
+
+def test_matrices_of_one_size_do_not_meet() -> None:
+    generator = torch.Generator().manual_seed(2)
+    matrices = [torch.randn(shape, generator=generator) for shape in [(8, 20), (30, 8), (9, 9), (8, 8)]]
+    for together, matrix in zip(orthogonalised(matrices), matrices, strict=True):
+        (alone,) = orthogonalised([matrix])
+        torch.testing.assert_close(together, alone)
+
+
+def test_an_update_does_not_depend_on_how_its_weight_lies_in_memory() -> None:
+    direction = torch.randn(16, 12, 3, 3, generator=torch.Generator().manual_seed(3))
+    (expected,) = balanced([direction])
+    (made,) = balanced([direction.contiguous(memory_format=torch.channels_last)])
+    torch.testing.assert_close(made, expected)
+    assert made.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_convolutions_are_matrices_but_thin_layers_gains_and_biases_are_not() -> None:
