@@ -30,6 +30,7 @@ from microdose_server.training.adversarial import AdversarialRun
 from microdose_server.training.batches import Batches
 from microdose_server.training.loop import Run
 from microdose_server.training.lpips import LPIPS
+from microdose_server.training.memory import keep_freed_memory
 from microdose_server.training.peers import joined
 from microdose_server.training.photos import load_photos
 from microdose_server.training.precision import placed, reconstruct
@@ -201,6 +202,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Measure everything."""
+    keep_freed_memory()
     if args.threads:
         torch.set_num_threads(args.threads)
     settings = [(preset, stage) for preset in args.presets for stage in args.stages]

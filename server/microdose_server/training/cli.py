@@ -18,6 +18,7 @@ from microdose_server.training.curve import Curve
 from microdose_server.training.data import Pixels, split_held_out
 from microdose_server.training.loop import Budget, Run, StepReport, train
 from microdose_server.training.lpips import LPIPS
+from microdose_server.training.memory import keep_freed_memory
 from microdose_server.training.pack import pack
 from microdose_server.training.peers import Peers, joined
 from microdose_server.training.photos import load_photos
@@ -76,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, and leave checkpoint.pt, curve.csv, preview.png, tensorboard/ and teacher.safetensors in OUT."""
     arguments.out.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
     with joined(arguments.device) as peers:
         lpips = placed(LPIPS(), peers.device)  # before a run is restored: making layers draws random numbers
         training = _start(arguments, peers)

@@ -27,17 +27,17 @@ def trunk() -> nn.Sequential:
     """AlexNet's convolutional part, with the layer numbers (and so tensor names) of torchvision."""
     return nn.Sequential(
         nn.Conv2d(3, CHANNELS[0], kernel_size=11, stride=4, padding=2),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.MaxPool2d(3, stride=2),
         nn.Conv2d(CHANNELS[0], CHANNELS[1], kernel_size=5, padding=2),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.MaxPool2d(3, stride=2),
         nn.Conv2d(CHANNELS[1], CHANNELS[2], kernel_size=3, padding=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(CHANNELS[2], CHANNELS[3], kernel_size=3, padding=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(CHANNELS[3], CHANNELS[4], kernel_size=3, padding=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
     )
 
 
