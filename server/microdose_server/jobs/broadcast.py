@@ -76,6 +76,10 @@ class Broadcast:
                 self._doses[dose.digest] = self._store.get(dose.digest)
         return tuple(self._doses[dose.digest] for dose in chain)
 
+    def segment(self, digest: str) -> bytes:
+        """A segment that was published. Raises NotFound where it is gone: it may have left the window."""
+        return self._store.get(digest)
+
     def add(self, coded: Coded) -> None:
         """Publish the next segment."""
         self._keep(Blob(SEGMENT_TYPE, coded.segment))

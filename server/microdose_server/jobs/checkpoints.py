@@ -17,7 +17,7 @@ import redis
 
 from microdose.errors import DigestMismatch, MicrodoseError, NotFound
 from microdose_server.store.bus import Attempt
-from microdose_server.store.drafts import read_checkpoint, write_checkpoint
+from microdose_server.store.drafts import forget_checkpoint, read_checkpoint, write_checkpoint
 from microdose_server.store.redis import patiently
 from microdose_server.store.shelf import Shelf
 
@@ -73,8 +73,8 @@ class Checkpoints:
         self._writing = self._thread.submit(self._write, data)
 
     def discard(self) -> None:
-        """Remove the file, after the publication that has forgotten its name."""
-        self._thread.submit(self._remove, self._newest)
+        """Forget it and remove the file, once its sequence is published."""
+        self._thread.submit(self._discard)
 
     def _write(self, data: bytes) -> None:
         try:
@@ -86,6 +86,11 @@ class Checkpoints:
         self._newest = digest
         if before != digest:
             self._remove(before)
+
+    def _discard(self) -> None:
+        with suppress(redis.RedisError):
+            forget_checkpoint(self._client, self._attempt.sequence)
+        self._remove(self._newest)
 
     def _remove(self, digest: str | None) -> None:
         """Remove a file that nothing names; else garbage collection will."""

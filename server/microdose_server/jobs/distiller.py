@@ -34,8 +34,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """A coded picture: y_hat float32 [C, h, w] of height x width pixels."""
+    """A coded picture: the digest of its segment, y_hat float32 [C, h, w] of height x width pixels."""
 
+    segment: str
     y_hat: NDArray[np.float32]
     height: int
     width: int
@@ -108,6 +109,13 @@ class Distiller:
             if len(self._seen) > KEPT:
                 del self._seen[1::2]
                 self._stride *= 2
+            self._changed.notify()
+
+    def resume(self, pictures: Sequence[Seen], following: Next) -> None:
+        """Begin with a round on these pictures of this shot, and what a dose would be."""
+        with self._changed:
+            self._seen, self._count, self._next = list(pictures), len(pictures), following
+            self._due = 0
             self._changed.notify()
 
     def cut(self) -> None:

@@ -4,12 +4,14 @@
                    ├─► ShotDetector ── cut ─► an epoch with the generic student
                    └─► Distiller ── dose ─► an epoch, announced about a second ahead
 
-A worker that takes such a job over goes on after the last published segment.
+A worker that takes such a job over goes on after the last published segment, and with the round of
+distillation that was under way.
 """
 
 import math
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -26,13 +28,14 @@ from microdose_server.distil.shots import ShotDetector
 from microdose_server.intake.picture import read_picture
 from microdose_server.jobs.attempt import Assignment
 from microdose_server.jobs.broadcast import Broadcast
+from microdose_server.jobs.checkpoints import Checkpoints
 from microdose_server.jobs.distiller import Distil, Distiller, Next, Seen, log
 from microdose_server.jobs.publication import Coded
-from microdose_server.jobs.rounds import Teacher, rounds
+from microdose_server.jobs.rounds import Rounds, Teacher, unfinished
 from microdose_server.jobs.verify import Verifier
 from microdose_server.store import arrivals
 from microdose_server.store.redis import patiently
-from microdose_server.store.shelf import originals
+from microdose_server.store.shelf import checkpoints, originals
 
 POLL_S = 0.05
 GAP_S = 2.0
@@ -52,12 +55,17 @@ class LiveEncoder(Teacher, Protocol):
 
 def stream(given: Assignment, wish: Wish, encoder: LiveEncoder, distil: Distil | None = None) -> None:
     """Publish a live sequence to its end. Raises Fenced when it must stop."""
-    broadcast = Broadcast.open(given, wish, encoder.base)
+    settings, broadcast = given.settings, Broadcast.open(given, wish, encoder.base)
     if broadcast.edition.listed:
         broadcast.interrupt("another worker goes on")
     given.report.phase("live")
-    with Distiller(distil or rounds(given.settings, wish, encoder)) as distiller:
-        Live(given, broadcast, encoder, distiller, wish.dose is not DoseChoice.NONE).run()
+    with Checkpoints(given.client, given.attempt, checkpoints(settings), settings.checkpoint_s) as kept:
+        begun = kept.load()
+        with Distiller(distil or Rounds(settings, wish, encoder, kept, begun)) as distiller:
+            live = Live(given, broadcast, encoder, distiller, wish.dose is not DoseChoice.NONE)
+            live.resume(unfinished(begun, broadcast.edition.next_epoch))
+            live.run()
+        kept.discard()
 
 
 class Live:
@@ -80,6 +88,16 @@ class Live:
         self._gap_since: float | None = None
         self._told = 0.0
         self._last: tuple[Coded, NDArray[np.float32]] | None = None
+
+    def resume(self, segments: Sequence[str]) -> None:
+        """Go on with the round of distillation that learns from these published segments, if any."""
+        try:
+            pictures = [self._seen(digest) for digest in segments]
+        except MicrodoseError as error:
+            log.warning("a round of distillation begins anew: %s", error)
+        else:
+            if pictures:
+                self._distiller.resume(pictures, self._next())
 
     def run(self) -> None:
         """Until the publisher has completed the sequence, or is silent for too long."""
@@ -134,7 +152,14 @@ class Live:
         self._times.append(time.monotonic())
         self._last = coded, y_hat
         if self._dosed:
-            self._distiller.see(Seen(y_hat, frame.height, frame.width), self._next())
+            digest = broadcast.edition.listed[-1].entry.blob.digest
+            self._distiller.see(Seen(digest, y_hat, frame.height, frame.width), self._next())
+
+    def _seen(self, digest: str) -> Seen:
+        """A published picture, as it was when it was coded."""
+        segment = parse_segment(self._broadcast.segment(digest))
+        y_hat = decode_picture(segment, self._encoder.base, self._hyper)
+        return Seen(digest, y_hat, segment.header.height, segment.header.width)
 
     def _next(self) -> Next:
         """What a dose would be that was found now."""

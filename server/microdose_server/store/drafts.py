@@ -51,5 +51,10 @@ def write_checkpoint(client: redis.Redis, attempt: Attempt, digest: str) -> str 
     return None if before is None else text(before)
 
 
+def forget_checkpoint(client: redis.Redis, sequence: str) -> None:
+    """Name none any more; publishing a whole sequence has done that."""
+    client.delete(keys.checkpoints(sequence))
+
+
 def _keep(client: redis.Redis, attempt: Attempt, key: str, field: str, value: str) -> object:
     return run_script(client, "keep", [keys.fence(attempt.sequence), key], [attempt.token, field, value])

@@ -157,8 +157,17 @@ def test_the_end_of_a_job_removes_the_file(bus: redis.Redis, attempt: Attempt, s
     with kept(bus, attempt, store) as run:
         run.save(b"data")
     with kept(bus, attempt, store) as run:
+        assert run.load() == b"data"
         run.discard()
-        assert list(store.digests()) != []  # it has not been told of any
-        run.load()
+    assert list(store.digests()) == []
+    assert read_checkpoint(bus, attempt.sequence) is None
+
+
+def test_what_is_still_being_written_at_the_end_goes_too(
+    bus: redis.Redis, attempt: Attempt, store: BlobStore
+) -> None:
+    with kept(bus, attempt, store) as run:
+        run.save(b"one")
+        run.save(b"two")
         run.discard()
     assert list(store.digests()) == []

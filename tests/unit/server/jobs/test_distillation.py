@@ -20,6 +20,7 @@ from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
 from microdose_server.settings import Limits, Settings
 from microdose_server.store.sequences import Sequences
+from tests.kept import Kept
 from tests.photos import photo
 
 STEPS = 130
@@ -40,22 +41,6 @@ class Told(Reporter):
         self.told.append(step)
         if step == self._last:
             raise KeyboardInterrupt
-
-
-class Kept:
-    """A keeper in memory, for which it is always time."""
-
-    def __init__(self) -> None:
-        self.data: bytes | None = None
-
-    def load(self) -> bytes | None:
-        return self.data
-
-    def due(self) -> bool:
-        return True
-
-    def save(self, data: bytes) -> None:
-        self.data = data
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -15,19 +15,21 @@ from microdose.dose import DoseKind
 from microdose.errors import Fenced
 from microdose.manifest import Event, Manifest, parse_manifest
 from microdose.problem import ProblemError
-from microdose.resources import Frame, Job, JobState, SequenceCreate, SequenceState
+from microdose.resources import DoseChoice, Frame, Job, JobState, SequenceCreate, SequenceState
+from microdose_server.codec.encode import Encoder
 from microdose_server.distil.specialise import Dosed, Progress
 from microdose_server.jobs import outcome
 from microdose_server.jobs.attempt import Assignment
 from microdose_server.jobs.distiller import Made, Next, Seen
-from microdose_server.jobs.live import stream
+from microdose_server.jobs.live import LiveEncoder, stream
 from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
 from microdose_server.settings import Limits, Settings
 from microdose_server.store import arrivals
-from microdose_server.store.blobs import originals, public_blobs
+from microdose_server.store.blobs import checkpoints, originals, public_blobs
 from microdose_server.store.bus import read_manifest
+from microdose_server.store.drafts import read_checkpoint
 from microdose_server.store.lock import poll
 from microdose_server.store.sequences import Sequences
 from tests.photos import Pixels, encode, photo
@@ -65,6 +67,7 @@ class Stage:
     client: redis.Redis
     settings: Settings
     job: Job
+    encoder: LiveEncoder = field(default_factory=TinyEncoder)
 
     @property
     def id(self) -> str:
@@ -87,14 +90,14 @@ class Stage:
             self.client, self.settings, attempt, Reporter(Jobs(self.client), job, attempt.token)
         )
 
-    def work(self, distil: Callable[..., Made] = no_dose, given: Assignment | None = None) -> None:
-        stream(given or self.begin(), Sequences(self.client).get(self.id), TinyEncoder(), distil)
+    def work(self, distil: Callable[..., Made] | None = no_dose, given: Assignment | None = None) -> None:
+        stream(given or self.begin(), Sequences(self.client).get(self.id), self.encoder, distil)
         outcome.follow(self.client, self.job.id)
 
     @contextmanager
     def working(
         self,
-        distil: Callable[..., Made] = no_dose,
+        distil: Callable[..., Made] | None = no_dose,
         *,
         fenced: bool = False,
         given: Assignment | None = None,
@@ -141,8 +144,8 @@ class Stage:
 
 @pytest.fixture
 def stage(bus: redis.Redis, tmp_path: Path) -> Callable[..., Stage]:
-    def make(**settings: object) -> Stage:
-        wish = SequenceCreate(name="camera", live=True)
+    def make(dose: DoseChoice = DoseChoice.AUTO, **settings: object) -> Stage:
+        wish = SequenceCreate(name="camera", live=True, dose=dose)
         job = JobQueue(bus).enqueue(Sequences(bus).create(wish).id)
         return Stage(bus, Settings.model_validate({"data_dir": tmp_path, **settings}), job)
 
@@ -227,6 +230,33 @@ def test_another_worker_builds_on_what_is_published(stage: MakeStage) -> None:
         live.complete()
     assert live.manifest().epoch(2).parent == 1
     assert live.decode(n).shape == (64, 96, 3)
+
+
+def test_another_worker_takes_up_the_round_that_was_under_way(
+    stage: MakeStage, tiny_encoder: Encoder
+) -> None:
+    """The first never gets to the end of a round; the second is given its pictures at once."""
+    live = stage(DoseChoice.FULL, checkpoint_s=0, distil_steps=10**9)
+    live.encoder = tiny_encoder
+    taken: list[list[str]] = []
+
+    def note(pictures: Sequence[Seen], following: Next, report: Callable[[Progress], None]) -> Made:
+        taken.append([seen.segment for seen in pictures])
+        return NOTHING
+
+    with live.working(None, fenced=True):
+        for n in range(4):
+            live.put(n)
+        assert poll(lambda: read_checkpoint(live.client, live.id) is not None, PATIENCE_S)
+        second = live.begin()
+        live.put(4)
+    kept = read_checkpoint(live.client, live.id)
+    with live.working(note, given=second):
+        assert poll(lambda: bool(taken), PATIENCE_S)
+        live.complete()
+    assert taken[0] == [segment.blob.digest for segment in live.manifest().segments[:4]]
+    assert read_checkpoint(live.client, live.id) is None
+    assert kept not in set(checkpoints(live.settings.data_dir).digests())
 
 
 def test_a_dose_whose_parent_has_left_the_window_is_dropped(
