@@ -85,12 +85,14 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("sequences", nargs="+", type=Path, metavar="PATH", help="folders or clips")
     found.add_argument(
-        "--lengths", nargs="+", type=int, default=LENGTHS, metavar="N", help="pictures (1 8 24 100)"
+        "--lengths", nargs="+", type=int, default=LENGTHS, metavar="N", help="pictures (default: 1 8 24 100)"
     )
-    found.add_argument("--profile", default=STANDARD, help="the student (standard)")
-    found.add_argument("--steps", type=int, default=2000, metavar="N", help="of each dose at most (2000)")
+    found.add_argument("--profile", default=STANDARD, help="the student (default: standard)")
     found.add_argument(
-        "--seconds", type=float, default=180.0, metavar="S", help="for each dose at most (180)"
+        "--steps", type=int, default=2000, metavar="N", help="of each dose at most (default: 2000)"
+    )
+    found.add_argument(
+        "--seconds", type=float, default=180.0, metavar="S", help="for each dose at most (default: 180)"
     )
     found.add_argument(
         "--lmbda",
@@ -99,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="D",
         help="distortion that a bit per pixel may cost",
     )
-    found.add_argument("--weights", type=Path, metavar="FOLDER", help="another teacher than the shipped one")
+    found.add_argument("--weights", type=Path, metavar="DIR", help="another teacher than the shipped one")
     return found
 
 

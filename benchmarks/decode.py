@@ -265,7 +265,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--torch", metavar="DEVICE", default=gpu, help="the synthesis on torch too (cuda where there is one)"
     )
-    found.add_argument("--weights", type=Path, metavar="FOLDER", help="another teacher than the shipped one")
+    found.add_argument("--weights", type=Path, metavar="DIR", help="another teacher than the shipped one")
     return found
 
 

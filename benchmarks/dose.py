@@ -187,27 +187,33 @@ def parser() -> argparse.ArgumentParser:
         "benchmarks/dose.py trees/ street.mp4 --controls photos/ --output doses/ --json > dose.json",
     )
     found.add_argument("sequences", nargs="+", type=Path, metavar="PATH", help="folders or clips")
-    found.add_argument("--pictures", type=int, default=24, metavar="N", help="of each sequence (24)")
+    found.add_argument("--pictures", type=int, default=24, metavar="N", help="of each sequence (default: 24)")
     found.add_argument("--rungs", nargs="+", choices=RUNGS, default=RUNGS, help="default: all")
-    found.add_argument("--profile", default=STANDARD, help="the student (standard)")
-    found.add_argument("--steps", type=int, default=2000, metavar="N", help="of each dose at most (2000)")
+    found.add_argument("--profile", default=STANDARD, help="the student (default: standard)")
     found.add_argument(
-        "--seconds", type=float, default=180.0, metavar="S", help="for each dose at most (180)"
+        "--steps", type=int, default=2000, metavar="N", help="of each dose at most (default: 2000)"
+    )
+    found.add_argument(
+        "--seconds", type=float, default=180.0, metavar="S", help="for each dose at most (default: 180)"
     )
     found.add_argument(
         "--lmbda",
         type=float,
         default=DEFAULT_LMBDA,
         metavar="D",
-        help=f"distortion that a bit per pixel may cost ({DEFAULT_LMBDA}); near 0, bytes are free",
+        help=f"distortion that a bit per pixel may cost (default: {DEFAULT_LMBDA}); near 0, bytes are free",
     )
     found.add_argument(
         "--controls", type=Path, metavar="DIR", help="train the controls, on these photographs"
     )
-    found.add_argument("--control-steps", type=int, default=2000, metavar="N", help="of each student (2000)")
+    found.add_argument(
+        "--control-steps", type=int, default=2000, metavar="N", help="of each student (default: 2000)"
+    )
     found.add_argument("--shape", choices=sorted(STUDENTS), help="of the students, if not the profile's")
-    found.add_argument("--dists", type=int, default=4, metavar="N", help="pictures that DISTS is of (4)")
-    found.add_argument("--weights", type=Path, metavar="FOLDER", help="another teacher than the shipped one")
+    found.add_argument(
+        "--dists", type=int, default=4, metavar="N", help="pictures that DISTS is of (default: 4)"
+    )
+    found.add_argument("--weights", type=Path, metavar="DIR", help="another teacher than the shipped one")
     found.add_argument("--output", type=Path, metavar="DIR", help="write dose.json and dose.png there")
     return found
 

@@ -78,14 +78,14 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = program.parser(
         "Time the teacher's encoding of a folder of pictures, stage by stage.",
-        "benchmarks/encode.py kodak/ --limit 4 --json",
+        "benchmarks/encode.py kodak/ --limit 4 --json > encode.json",
     )
     found.add_argument("folder", type=Path, metavar="DIR", help="pictures")
     found.add_argument("--limit", type=int, metavar="N", help="only the first N pictures by name")
     found.add_argument(
-        "--rounds", type=int, default=3, help="times that each picture is encoded (default: 3)"
+        "--rounds", type=int, default=3, metavar="N", help="times that each picture is encoded (default: 3)"
     )
-    found.add_argument("--weights", type=Path, metavar="FOLDER", help="another teacher than the shipped one")
+    found.add_argument("--weights", type=Path, metavar="DIR", help="another teacher than the shipped one")
     found.add_argument("--device", default="cpu", help="where the teacher runs (default: cpu)")
     return found
 

@@ -237,7 +237,7 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("folder", type=Path, metavar="DIR", help="pictures")
     found.add_argument("--count", type=int, default=24, metavar="N", help="how many of them (default: 24)")
-    found.add_argument("--weights", type=Path, metavar="FOLDER", help="another teacher than the shipped one")
+    found.add_argument("--weights", type=Path, metavar="DIR", help="another teacher than the shipped one")
     found.add_argument("--engine", choices=ENGINES, help=argparse.SUPPRESS)  # DIR then holds coded pictures
     found.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
     return found

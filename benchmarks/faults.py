@@ -125,15 +125,16 @@ def parser() -> argparse.ArgumentParser:
         "Kill worker, API and Valkey at random points of upload, distillation and publishing.",
         "benchmarks/faults.py --count 200 --json > faults.json",
     )
-    found.add_argument("--count", type=int, help="kills (default: 20 without --minutes)")
-    found.add_argument("--minutes", type=float, help="go on for so long")
-    found.add_argument("--seed", type=int, default=0)
-    found.add_argument("--workers", type=int, default=2)
-    found.add_argument("--publishers", type=int, default=2)
-    found.add_argument("--live", type=int, default=1, help="live sequences at a time (default: 1)")
-    found.add_argument("--lease-s", type=float, default=2.0, help="of a job (default: 2; a server's is 15)")
-    found.add_argument("--remote", action="store_true", help="workers share no disk with the API")
-    found.add_argument("--folder", type=Path, help="for data and logs, to stay (default: a temporary one)")
+    add = found.add_argument
+    add("--count", type=int, metavar="N", help="kills (default: 20 without --minutes)")
+    add("--minutes", type=float, metavar="M", help="go on for so long")
+    add("--seed", type=int, default=0, metavar="N", help="of what is killed when (default: 0)")
+    add("--workers", type=int, default=2, metavar="N", help="processes that do jobs (default: 2)")
+    add("--publishers", type=int, default=2, metavar="N", help="whole sequences at a time (default: 2)")
+    add("--live", type=int, default=1, metavar="N", help="live sequences at a time (default: 1)")
+    add("--lease-s", type=float, default=2.0, metavar="S", help="of a job (default: 2; a server's is 15)")
+    add("--remote", action="store_true", help="workers share no disk with the API")
+    add("--folder", type=Path, metavar="DIR", help="for data and logs, to stay (default: a temporary one)")
     return found
 
 

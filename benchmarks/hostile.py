@@ -77,10 +77,16 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--count", type=int, default=1_000_000, metavar="N", help="inputs (default: 1000000)")
     made.add_argument("--minutes", type=float, metavar="M", help="end after this long, whatever the count")
-    made.add_argument("--seed", type=int, default=0, help="another seed, other inputs (default: 0)")
+    made.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="another seed, other inputs (default: 0)"
+    )
     made.add_argument("--start", type=int, default=0, metavar="N", help="the first input (default: 0)")
-    made.add_argument("--processes", type=int, default=2, help="that read at a time (default: 2)")
-    made.add_argument("--batch", type=int, default=20_000, help="inputs of one process (default: 20000)")
+    made.add_argument(
+        "--processes", type=int, default=2, metavar="N", help="that read at a time (default: 2)"
+    )
+    made.add_argument(
+        "--batch", type=int, default=20_000, metavar="N", help="inputs of one process (default: 20000)"
+    )
     return made
 
 

@@ -189,7 +189,7 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("folder", type=Path, metavar="DIR", help="pictures, each side above 160 pixels")
     found.add_argument("--limit", type=int, metavar="N", help="only the first N pictures by name")
-    found.add_argument("--weights", type=Path, metavar="FOLDER", help="another teacher than the shipped one")
+    found.add_argument("--weights", type=Path, metavar="DIR", help="another teacher than the shipped one")
     found.add_argument("--device", default="cpu", help="where the teacher runs (default: cpu)")
     found.add_argument("--plot", type=Path, metavar="PNG", help="write rate-distortion curves")
     curves_help = "published results in CompressAI's JSON to draw beside ours"

@@ -189,14 +189,16 @@ def parser() -> argparse.ArgumentParser:
         "Time training steps of the teacher's presets against the machine's rate of products.",
         "benchmarks/train_step.py --presets tiny small --json > train_step.json",
     )
-    found.add_argument("--presets", nargs="+", choices=sorted(PRESETS), default=["tiny", "small", "medium"])
-    found.add_argument("--stages", nargs="+", type=int, choices=(1, 2), default=[1])
-    found.add_argument("--device", default="cpu")
-    found.add_argument("--threads", type=int, metavar="N", help="of torch on a CPU (default: its own choice)")
-    found.add_argument("--batch", type=int, default=Recipe.batch)
-    found.add_argument("--crop", type=int, default=Recipe.crop)
-    found.add_argument("--steps", type=int, default=5, help="timed steps of each (default: 5)")
-    found.add_argument("--photos", type=Path, metavar="FOLDER", help="real photographs (default: noise)")
+    add = found.add_argument
+    presets = ["tiny", "small", "medium"]
+    add("--presets", nargs="+", choices=sorted(PRESETS), default=presets, help="default: tiny small medium")
+    add("--stages", nargs="+", type=int, choices=(1, 2), default=[1], help="default: 1")
+    add("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    add("--threads", type=int, metavar="N", help="of torch on a CPU (default: its own choice)")
+    add("--batch", type=int, default=Recipe.batch, metavar="N", help=f"crops (default: {Recipe.batch})")
+    add("--crop", type=int, default=Recipe.crop, metavar="N", help=f"their side (default: {Recipe.crop})")
+    add("--steps", type=int, default=5, metavar="N", help="timed steps of each (default: 5)")
+    add("--photos", type=Path, metavar="DIR", help="real photographs (default: noise)")
     return found
 
 

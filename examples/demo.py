@@ -50,11 +50,22 @@ class Published:
     seconds: dict[str, float]
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(
+        description="Push a real clip through a real server and compare.",
+        epilog="example: examples/demo.py --output demo/ --pictures 8",
+    )
+    found.add_argument(
+        "--output", type=Path, default=Path("demo"), metavar="DIR", help="folder to write (default: demo)"
+    )
+    found.add_argument("--pictures", type=int, default=24, metavar="N", help="frames to take (default: 24)")
+    return found
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Push a real clip through a real server and compare.")
-    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder to write (default: demo)")
-    parser.add_argument("--pictures", type=int, default=24, help="how many frames to take (default: 24)")
-    args = parser.parse_args()
+    """Returns 0; what goes wrong ends the program with a message."""
+    args = parser().parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, reporter() as progress:
         work = Path(folder)
@@ -141,6 +152,7 @@ def compare(
 
 
 def read(file: Path) -> Pixels:
+    """A picture as sRGB, uint8[height, width, 3]."""
     with Image.open(file) as image:
         return np.asarray(image.convert("RGB"))
 

@@ -97,7 +97,13 @@ def _add_push(verbs: "Verbs") -> None:
     )
     verb.add_argument("--live", action="store_true", help="publish pictures as they come: see below")
     verb.add_argument("--name", help="a name to show for the sequence")
-    verb.add_argument("--dose", type=DoseChoice, choices=list(DoseChoice), default=DoseChoice.AUTO)
+    verb.add_argument(
+        "--dose",
+        type=DoseChoice,
+        choices=list(DoseChoice),
+        default=DoseChoice.AUTO,
+        help="a rung of the ladder, or auto: the one that pays (default: auto)",
+    )
     verb.add_argument(
         "--profile", default="standard", help="the student: live, standard or fine (default: %(default)s)"
     )
@@ -105,7 +111,11 @@ def _add_push(verbs: "Verbs") -> None:
     verb.add_argument("--dose-bytes", type=int, metavar="N", help="the most bytes of doses to send")
     verb.add_argument("--dose-seconds", type=_positive, metavar="S", help="the most seconds to distil them")
     verb.add_argument(
-        "--priority", type=Priority, choices=list(Priority), default=Priority.NORMAL, help="of the job"
+        "--priority",
+        type=Priority,
+        choices=list(Priority),
+        default=Priority.NORMAL,
+        help="of the job (default: normal)",
     )
     verb.add_argument("--resume", metavar="SEQ", help="go on with an interrupted push into this sequence")
     verb.add_argument("--wait", action="store_true", help="stay until the sequence is published")
@@ -114,8 +124,8 @@ def _add_push(verbs: "Verbs") -> None:
 
 def _add_pull(verbs: "Verbs") -> None:
     verb = _verb(verbs, "pull", commands.run_pull, "decode a sequence into PNG files", "pull SEQ -o decoded/")
-    verb.add_argument("sequence", metavar="SEQ")
-    verb.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+    _add_sequence(verb)
+    verb.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     verb.add_argument("--follow", action="store_true", help="stay for new pictures until the sequence ends")
     _add_connection(verb)
 
@@ -124,19 +134,21 @@ def _add_watch(verbs: "Verbs") -> None:
     verb = _verb(
         verbs, "watch", commands.run_watch, "decode a sequence as it comes", "watch SEQ --pipe y4m | ffplay -"
     )
-    verb.add_argument("sequence", metavar="SEQ")
+    _add_sequence(verb)
     verb.add_argument(
         "--start", type=int, metavar="N", help="first picture; -1: the newest (default: it, or 0 once ended)"
     )
     verb.add_argument("--pictures", type=_count, metavar="N", help="stop after so many")
     verb.add_argument("--pipe", type=Form, choices=list(Form), help="write frames to stdout: y4m, or rgb24")
-    verb.add_argument("--fps", type=_count, default=25, help="what y4m says (default: %(default)s)")
+    verb.add_argument(
+        "--fps", type=_count, default=25, metavar="N", help="what y4m says (default: %(default)s)"
+    )
     _add_connection(verb)
 
 
 def _add_info(verbs: "Verbs") -> None:
     verb = _verb(verbs, "info", commands.run_info, "describe a sequence or file", "info holiday.mds --json")
-    verb.add_argument("subject", metavar="SEQ|FILE|URL")
+    verb.add_argument("subject", metavar="SEQ|FILE|URL", help="a sequence, or an .mds file here or there")
     _add_connection(verb)
 
 
@@ -144,26 +156,26 @@ def _add_export(verbs: "Verbs") -> None:
     verb = _verb(
         verbs, "export", commands.run_export, "make a sequence one file", "export SEQ -o holiday.mds"
     )
-    verb.add_argument("sequence", metavar="SEQ")
-    verb.add_argument("-o", "--out", type=Path, required=True, metavar="FILE.mds")
+    _add_sequence(verb)
+    verb.add_argument("-o", "--out", type=Path, required=True, metavar="FILE.mds", help="file to write")
     _add_connection(verb)
 
 
 def _add_decode(verbs: "Verbs") -> None:
     verb = _verb(verbs, "decode", commands.run_decode, "decode an .mds file", "decode holiday.mds -o out/")
-    verb.add_argument("file", metavar="FILE.mds|URL")
-    verb.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+    verb.add_argument("file", metavar="FILE.mds|URL", help="what `microdose export` wrote")
+    verb.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="folder to write to")
 
 
 def _add_jobs(verbs: "Verbs") -> None:
     verb = _verb(verbs, "jobs", commands.run_jobs, "list the newest jobs", "jobs --limit 5")
-    verb.add_argument("--limit", type=_count, default=20, metavar="N", help="how many (default %(default)s)")
+    verb.add_argument("--limit", type=_count, default=20, metavar="N", help="how many (default: %(default)s)")
     _add_connection(verb, redis=False)
 
 
 def _add_cancel(verbs: "Verbs") -> None:
     verb = _verb(verbs, "cancel", commands.run_cancel, "stop a job", "cancel 01jd3q8v6m4x2z7k9w5t0r1yhc")
-    verb.add_argument("job", metavar="JOB")
+    verb.add_argument("job", metavar="JOB", help="its id, as `microdose jobs` lists it")
     _add_connection(verb, redis=False)
 
 
@@ -182,6 +194,10 @@ def _verb(
     return verb
 
 
+def _add_sequence(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("sequence", metavar="SEQ", help="its id, as `microdose push` prints it")
+
+
 def _add_connection(verb: argparse.ArgumentParser, redis: bool = True) -> None:
     """Where to connect; without --server and --redis (where it makes sense), to the server's usual place."""
     env = os.environ.get
@@ -189,7 +205,7 @@ def _add_connection(verb: argparse.ArgumentParser, redis: bool = True) -> None:
         "--server",
         metavar="URL",
         default=env("MICRODOSE_SERVER"),
-        help=f"or $MICRODOSE_SERVER ({DEFAULT_SERVER})",
+        help=f"of the API, or a relay; or $MICRODOSE_SERVER (default: {DEFAULT_SERVER})",
     )
     verb.add_argument(
         "--key", default=env("MICRODOSE_KEY"), help="API key; better in $MICRODOSE_KEY, where nobody sees it"

@@ -4,24 +4,19 @@ Exit codes: 0 done, 1 failed (one clear line on stderr), 2 usage.
 """
 
 import argparse
-import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pydantic import ValidationError
+from microdose.errors import MicrodoseError
+from microdose_server import commands
+from microdose_server.store.apikeys import Scope
 
-from microdose.errors import MicrodoseError, Unavailable
-from microdose_server.announce import announcer
-from microdose_server.logs import start_logging
-from microdose_server.settings import Settings
-from microdose_server.store.apikeys import ApiKey, ApiKeys, Scope
-from microdose_server.store.embedded import redis_url
-from microdose_server.store.redis import connect, ping
-from microdose_server.store.viewers import Viewers
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction["Command"]
+Run: TypeAlias = Callable[[argparse.Namespace], int]
 
 EXAMPLES = """examples:
   microdose-server up --data-dir /srv/microdose       everything in one command
@@ -34,8 +29,8 @@ Options can be set in the environment as well: --data-dir as MICRODOSE_DATA_DIR.
 """
 TOOLS = {
     "train": ("microdose_server.training.cli", "train a teacher on a folder of photographs"),
-    "distil": ("microdose_server.distil.cli", "distil a student, or specialise one to a set of pictures"),
-    "bench": ("microdose_server.evaluate.cli", "measure bytes, quality and speed"),
+    "distil": ("microdose_server.distil.cli", "distil a teacher's generic student, and export its base"),
+    "bench": ("microdose_server.evaluate.cli", "measure bytes, quality and speed of an exported sequence"),
 }
 
 
@@ -74,13 +69,32 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Command)
-    up = commands.add_parser("up", help="embedded Valkey (unless there is a Redis), API and one worker")
-    up.epilog = "example: microdose-server up --data-dir /srv/microdose --port 8710"
-    serve = commands.add_parser("serve", help="the API alone")
-    serve.epilog = "example: REDIS_URL=redis://bus:6379 microdose-server serve --host 0.0.0.0"
-    worker = commands.add_parser("worker", help="one worker")
-    worker.epilog = "example: REDIS_URL=redis://bus:6379 microdose-server worker --device cuda"
+    verbs = root.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Command)
+    for add in (_add_up, _add_serve, _add_worker, _add_relay, _add_check, _add_gc, _add_keys):
+        add(verbs)
+    for name, (module, purpose) in TOOLS.items():
+        verbs.add_parser(name, help=purpose, description=_sentence(purpose)).module = module
+    return root
+
+
+def _add_up(verbs: "Verbs") -> None:
+    purpose = "embedded Valkey (unless there is a Redis), API and one worker"
+    up = _verb(verbs, "up", commands.run_up, purpose, "up --data-dir /srv/microdose --port 8710")
+    _add_redis(up)
+    _add_device(up)
+    _add_address(up)
+
+
+def _add_serve(verbs: "Verbs") -> None:
+    example = "REDIS_URL=redis://bus:6379 microdose-server serve --host 0.0.0.0"
+    serve = _verb(verbs, "serve", commands.run_serve, "the API alone", example)
+    _add_redis(serve)
+    _add_address(serve)
+
+
+def _add_worker(verbs: "Verbs") -> None:
+    example = "REDIS_URL=redis://bus:6379 microdose-server worker --device cuda"
+    worker = _verb(verbs, "worker", commands.run_worker, "one worker", example)
     worker.add_argument("--burst", action="store_true", help="end when the queue is empty")
     worker.add_argument(
         "--blobs",
@@ -89,183 +103,105 @@ def parser() -> argparse.ArgumentParser:
         help="of the API, if this machine does not share its data folder; with a key of the scope worker in"
         " MICRODOSE_KEY",
     )
-    relay = commands.add_parser("relay", help="carry another server's streams to viewers here; no Redis")
-    relay.epilog = (
-        "example: MICRODOSE_KEY=md_... microdose-server relay --upstream https://origin.example.org"
-    )
+    _add_redis(worker)
+    _add_device(worker)
+
+
+def _add_relay(verbs: "Verbs") -> None:
+    purpose = "carry another server's streams to viewers here; no Redis"
+    example = "MICRODOSE_KEY=md_... microdose-server relay --upstream https://origin.example.org"
+    relay = _verb(verbs, "relay", commands.run_relay, purpose, example)
     relay.add_argument("--upstream", metavar="URL", help="of that server; a key of its own in MICRODOSE_KEY")
-    relay.add_argument("--cache-bytes", type=int, metavar="N", help="the most its blobs take (10 GiB)")
-    for command, run in ((up, _up), (serve, _serve), (worker, _worker)):
-        _add_common(command)
-        command.set_defaults(run=run)
-    _add_everywhere(relay)
-    relay.set_defaults(run=_relay)
-    for command in (up, serve, relay):
-        command.add_argument("--host", help="address to listen on (127.0.0.1)")
-        command.add_argument("--port", type=int, help="port to listen on; 0 takes a free one (8710)")
-    for command in (up, worker):
-        command.add_argument("--device", help="cpu, cuda or cuda:N (cpu)")
-    check = commands.add_parser("check", help="is all there that this host needs? exit code 0 says so")
-    check.epilog = "example: microdose-server check --for worker (a container's health check)"
+    relay.add_argument(
+        "--cache-bytes", type=int, metavar="N", help="the most its blobs take (default: 10 GiB)"
+    )
+    _add_address(relay)
+
+
+def _add_check(verbs: "Verbs") -> None:
+    purpose = "tell whether all is there that this host needs: exit code 0 says so"
+    example = "check --for worker (a container's health check)"
+    check = _verb(verbs, "check", commands.run_check, purpose, example)
     roles = ["api", "worker", "relay"]
     check.add_argument("--for", dest="role", choices=roles, help="and does this one run here?")
-    check.add_argument("--host", help="where the API, or the relay, listens (127.0.0.1)")
-    check.add_argument("--port", type=int, help="its port (8710)")
-    _add_common(check)
-    check.set_defaults(run=_check)
-    gc = commands.add_parser("gc", help="remove blobs that nothing names any more, and old records of jobs")
-    gc.epilog = "example: microdose-server gc --data-dir /srv/microdose (workers do the same once an hour)"
-    _add_common(gc)
-    gc.set_defaults(run=_gc)
-    _add_keys(commands.add_parser("keys", help="create, list and revoke API keys"))
-    for name, (module, purpose) in TOOLS.items():
-        commands.add_parser(name, help=purpose).module = module
-    return root
+    check.add_argument(
+        "--host", metavar="HOST", help="where the API, or the relay, listens (default: 127.0.0.1)"
+    )
+    check.add_argument("--port", type=int, metavar="PORT", help="its port (default: 8710)")
+    _add_redis(check)
 
 
-def _add_common(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--redis", dest="redis_url", metavar="URL", help="use this Redis (or set REDIS_URL)")
-    _add_everywhere(command)
+def _add_gc(verbs: "Verbs") -> None:
+    purpose = "remove blobs that nothing names any more, and old records of jobs"
+    example = "gc --data-dir /srv/microdose (workers do the same once an hour)"
+    _add_redis(_verb(verbs, "gc", commands.run_gc, purpose, example))
 
 
-def _add_everywhere(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--data-dir", type=Path, help="folder of blobs, key and embedded Valkey")
-    command.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
-    command.add_argument("--log-format", choices=["text", "json"], help="lines on stderr (text)")
-    command.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
-
-
-def _add_keys(command: argparse.ArgumentParser) -> None:
-    command.epilog = "example: microdose-server keys create --scope publish --scope view --name camera-3"
-    actions = command.add_subparsers(metavar="ACTION", required=True)
-    create = actions.add_parser("create", help="make a key; it is shown this once")
-    create.add_argument("--scope", action="append", required=True, choices=[s.value for s in Scope])
+def _add_keys(verbs: "Verbs") -> None:
+    purpose = "create, list and revoke API keys, and Redis users that may view"
+    example = "keys create --scope publish --scope view --name camera-3"
+    keys = verbs.add_parser("keys", help=purpose, description=_sentence(purpose), epilog=_epilog(example))
+    actions = keys.add_subparsers(metavar="ACTION", required=True, parser_class=Command)
+    create = _verb(actions, "create", commands.run_create_key, "make a key; it is shown this once", example)
+    create.add_argument(
+        "--scope",
+        action="append",
+        required=True,
+        choices=[scope.value for scope in Scope],
+        help="what it allows; may be given several times",
+    )
     create.add_argument("--name", help="whose key it is")
     create.add_argument("--quota-bytes", type=_count, metavar="N", help="the most its frames may take")
     create.add_argument("--quota-sequences", type=_count, metavar="N", help="the most it may have")
-    listing = actions.add_parser("list", help="all keys, without their secrets")
-    revoke = actions.add_parser("revoke", help="refuse a key from now on")
-    revoke.add_argument("id", help="the part after md_")
-    viewer = actions.add_parser("viewer", help="make a Redis user that may read what is published")
-    viewer.add_argument("name", help="up to 32 lower-case letters, digits and dashes")
+    listing = _verb(
+        actions, "list", commands.run_list_keys, "all keys, without their secrets", "keys list --json"
+    )
+    revoke = _verb(
+        actions, "revoke", commands.run_revoke_key, "refuse a key from now on", "keys revoke 4m2x7k9w5t0r"
+    )
+    revoke.add_argument("id", metavar="ID", help="the part between md_ and the next _")
+    purpose = "make a Redis user that may read what is published; its password is shown this once"
+    viewer = _verb(actions, "viewer", commands.run_viewer, purpose, "keys viewer wall-2")
+    viewer.add_argument("name", metavar="NAME", help="up to 32 lower-case letters, digits and dashes")
     viewer.add_argument("--revoke", action="store_true", help="remove it instead")
-    runs = {create: _create_key, listing: _list_keys, revoke: _revoke_key, viewer: _viewer}
-    for action, run in runs.items():
-        _add_common(action)
-        action.set_defaults(run=run)
+    for action in (create, listing, revoke, viewer):
+        _add_redis(action)
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    """The environment's settings, overruled by the command line; usage errors end the program."""
-    given = {k: v for k, v in vars(options).items() if k in Settings.model_fields and v is not None}
-    try:
-        settings = Settings(**given)
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        print(f"microdose-server: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", file=sys.stderr)
-        raise SystemExit(2) from None
-    start_logging(settings)
-    return settings
-
-
-def _up(options: argparse.Namespace) -> int:
-    from microdose_server.up import run_up
-
-    return run_up(_settings(options), announcer(options.json))
-
-
-def _serve(options: argparse.Namespace) -> int:
-    from microdose_server.api.server import serve
-
-    settings, announce = _settings(options), announcer(options.json)
-    serve(settings, lambda url: announce("ready", f"microdose-server is ready at {url}", url=url))
-    return 0
-
-
-def _relay(options: argparse.Namespace) -> int:
-    from microdose_server.relay.server import relay
-    from microdose_server.store.shelf import KEY
-
-    settings, announce = _settings(options), announcer(options.json)
-    key = os.environ.get(KEY, "")
-    relay(settings, key, lambda url: announce("ready", f"microdose-server relay is ready at {url}", url=url))
-    return 0
-
-
-def _worker(options: argparse.Namespace) -> int:
-    from microdose_server.jobs.worker import run_worker
-
-    run_worker(_settings(options), burst=options.burst)
-    return 0
-
-
-def _gc(options: argparse.Namespace) -> int:
-    from microdose_server.maintenance import collect
-
-    settings = _settings(options)
-    client = connect(redis_url(settings))
-    ping(client)
-    done = collect(settings, client)
-    if done is None:
-        raise Unavailable("another process is collecting just now")
-    sentence = (
-        f"removed {done.blobs} blobs, {done.originals} originals, {done.checkpoints} checkpoints"
-        f" ({done.freed} bytes), {done.jobs} jobs, {done.folders} folders"
+def _verb(verbs: "Verbs", name: str, run: Run, purpose: str, example: str) -> Command:
+    verb = verbs.add_parser(name, help=purpose, description=_sentence(purpose), epilog=_epilog(example))
+    verb.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
+    verb.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of blobs, key and embedded Valkey")
+    verb.add_argument(
+        "--log-level", choices=["debug", "info", "warning", "error"], help="on stderr (default: info)"
     )
-    announcer(options.json)("collected", sentence, **asdict(done))
-    return 0
+    verb.add_argument("--log-format", choices=["text", "json"], help="of these lines (default: text)")
+    verb.set_defaults(run=run)
+    return verb
 
 
-def _check(options: argparse.Namespace) -> int:
-    from microdose_server.check import check
-
-    announce, good = announcer(options.json), True
-    for found in check(_settings(options), options.role):
-        announce("check", f"{'ok ' if found.good else 'BAD'}  {found.name:8} {found.seen}", **asdict(found))
-        good = good and found.good
-    return 0 if good else 1
+def _add_redis(verb: Command) -> None:
+    verb.add_argument("--redis", dest="redis_url", metavar="URL", help="use this Redis (or set REDIS_URL)")
 
 
-def _keys(options: argparse.Namespace) -> ApiKeys:
-    client = connect(redis_url(_settings(options)))
-    ping(client)
-    return ApiKeys(client)
-
-
-def _create_key(options: argparse.Namespace) -> int:
-    key, token = _keys(options).create(
-        [Scope(scope) for scope in options.scope],
-        options.name,
-        quota_bytes=options.quota_bytes,
-        quota_sequences=options.quota_sequences,
+def _add_address(verb: Command) -> None:
+    verb.add_argument("--host", metavar="HOST", help="address to listen on (default: 127.0.0.1)")
+    verb.add_argument(
+        "--port", type=int, metavar="PORT", help="port to listen on; 0 takes a free one (default: 8710)"
     )
-    announcer(options.json)("key", token, key=token, **_facts(key))
-    return 0
 
 
-def _list_keys(options: argparse.Namespace) -> int:
-    announce = announcer(options.json)
-    for key in _keys(options).all():
-        line = f"{key.id}  {key.created:%Y-%m-%d %H:%M}  {','.join(key.scopes):14}  {key.name or ''}"
-        announce("key", line.rstrip(), **_facts(key))
-    return 0
+def _add_device(verb: Command) -> None:
+    verb.add_argument("--device", metavar="DEVICE", help="cpu, cuda or cuda:N (default: cpu)")
 
 
-def _revoke_key(options: argparse.Namespace) -> int:
-    _keys(options).revoke(options.id)
-    announcer(options.json)("revoked", f"key {options.id} is refused from now on", id=options.id)
-    return 0
+def _sentence(purpose: str) -> str:
+    return f"{purpose[0].upper()}{purpose[1:]}."
 
 
-def _viewer(options: argparse.Namespace) -> int:
-    viewers, announce = Viewers(_keys(options).client), announcer(options.json)
-    if options.revoke:
-        viewers.revoke(options.name)
-        announce("revoked", f"viewer {options.name} is refused from now on", name=options.name)
-    else:
-        user, password = viewers.create(options.name)
-        announce("viewer", f"{user} {password}", user=user, password=password)
-    return 0
+def _epilog(example: str) -> str:
+    """An example, which need not name the program unless something stands before it."""
+    return f"example: {example if 'microdose-server' in example else f'microdose-server {example}'}"
 
 
 def _count(words: str) -> int:
@@ -273,7 +209,3 @@ def _count(words: str) -> int:
     if value < 1:
         raise ValueError
     return value
-
-
-def _facts(key: ApiKey) -> dict[str, Any]:
-    return key.model_dump(mode="json")

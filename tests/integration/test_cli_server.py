@@ -244,7 +244,7 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     assert done.stderr
 
 
-@pytest.mark.parametrize("command", ["up", "serve", "worker", "keys"])
+@pytest.mark.parametrize("command", ["up", "keys"])
 def test_help_has_an_example(command: str) -> None:
     done = run(command, "--help")
     assert done.returncode == 0

@@ -40,16 +40,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "teacher", type=Path, help="folder with teacher.safetensors; the base goes into a folder in it"
     )
     parser.add_argument("photos", type=Path, help="folder of photographs: the transfer set")
-    parser.add_argument("--student", choices=sorted(STUDENTS), default="standard")
+    parser.add_argument(
+        "--student", choices=sorted(STUDENTS), default="standard", help="its shape (default: standard)"
+    )
     length = parser.add_mutually_exclusive_group(required=True)
-    length.add_argument("--steps", type=int, help="optimiser steps")
-    length.add_argument("--hours", type=float, help="hours of distillation, over all resumptions")
-    parser.add_argument("--alpha", type=_share, default=1.0, help="the teacher's share of the target (1)")
-    parser.add_argument("--features", type=float, default=0.0, help="weight of the teacher's features (0)")
-    parser.add_argument("--batch", type=int, help="crops per step")
+    length.add_argument("--steps", type=int, metavar="N", help="optimiser steps")
+    length.add_argument(
+        "--hours", type=float, metavar="H", help="hours of distillation, over all resumptions"
+    )
+    parser.add_argument(
+        "--alpha",
+        type=_share,
+        default=1.0,
+        metavar="A",
+        help="the teacher's share of the target (default: 1)",
+    )
+    parser.add_argument(
+        "--features",
+        type=float,
+        default=0.0,
+        metavar="W",
+        help="weight of the teacher's features (default: 0)",
+    )
+    parser.add_argument("--batch", type=int, metavar="N", help="crops per step")
     parser.add_argument("--resume", action="store_true", help="go on from the student's checkpoint")
     parser.add_argument("--name", help="name of the base (default: the folder's and the student's)")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line instead of text")
 
 

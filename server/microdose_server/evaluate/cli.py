@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "example: microdose-server bench holiday.mds holiday/ -o report/"
     parser.add_argument("mds", type=Path, metavar="FILE.mds", help="what `microdose export` wrote")
     parser.add_argument("originals", type=Path, metavar="DIR", help="the folder that was pushed")
-    parser.add_argument("-o", "--output", type=Path, help="folder for report.json and comparison.png")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="folder for report.json and comparison.png"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 

@@ -41,36 +41,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("photos", type=Path, help="folder of photographs or plain .tar shards, or one shard")
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, help="folder for checkpoint, curve and previews"
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for checkpoint, curve and previews",
     )
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="medium")
-    parser.add_argument("--stage", type=int, choices=(1, 2), default=1, help="2 adds the discriminator")
+    parser.add_argument(
+        "--preset", choices=sorted(PRESETS), default="medium", help="the networks' widths (default: medium)"
+    )
+    parser.add_argument(
+        "--stage", type=int, choices=(1, 2), default=1, help="2 adds the discriminator (default: 1)"
+    )
     parser.add_argument(
         "--from",
         type=Path,
         dest="start",
+        metavar="PATH",
         help="begin with this checkpoint's average, or this folder's teacher",
     )
     length = parser.add_mutually_exclusive_group(required=True)
-    length.add_argument("--steps", type=int, help="optimiser steps of the whole run")
+    length.add_argument("--steps", type=int, metavar="N", help="optimiser steps of the whole run")
     length.add_argument(
-        "--hours", type=float, help="hours of training of the whole run, over all resumptions"
+        "--hours", type=float, metavar="H", help="hours of training of the whole run, over all resumptions"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoint in OUT; give the options it had"
+        "--resume", action="store_true", help="go on from the checkpoint in DIR; give the options it had"
     )
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--target-bpp", type=float)
-    parser.add_argument("--k-p", type=float, help="weight of LPIPS")
-    parser.add_argument("--lmbda", type=float, dest="lmbda_above", help="weight of rate above the target")
-    parser.add_argument("--perceptual-crops", type=int, help="crops of each batch that LPIPS sees")
-    parser.add_argument("--learning-rate", type=float)
-    parser.add_argument("--batch", type=int, help="crops per step, over all processes")
-    parser.add_argument("--crop", type=_crop)
+    add = parser.add_argument
+    add("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    add("--target-bpp", type=float, metavar="B", help="bits per pixel above which rate weighs more")
+    add("--k-p", type=float, metavar="W", help="weight of LPIPS")
+    add("--lmbda", type=float, dest="lmbda_above", metavar="W", help="weight of rate above the target")
+    add("--perceptual-crops", type=int, metavar="N", help="crops of each batch that LPIPS sees")
+    add("--learning-rate", type=float, metavar="R", help="the highest, once warmed up")
+    add("--batch", type=int, metavar="N", help="crops per step, over all processes")
+    add("--crop", type=_crop, metavar="N", help=f"side of a crop in pixels, a multiple of {STRIDE}")
     parser.add_argument(
         "--frozen-encoder", action="store_true", help="stage 2 trains the generator alone: the bits stay"
     )
-    parser.add_argument("--held-out", type=int, default=6, help="pictures kept aside for previews")
+    parser.add_argument(
+        "--held-out", type=int, default=6, metavar="N", help="pictures kept aside for previews (default: 6)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object per line instead of text")
 
 
