@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from microdose.resources import DoseChoice
-from microdose_client.progress import Report, Step
+from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import STANDARD, load_base
 from microdose_server.codec.shipped import load_teacher
@@ -107,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 with one line on stderr."""
-    return program.perform("choices.py", parser().parse_args(argv), run, table)
+    return program.perform("choices.py", parser().parse_args(argv), run, reporter(), table)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from microdose.base import LoadedBase
 from microdose.decoder import Decoder
 from microdose.latents import Floats, hyper_shape
 from microdose.segment import latent_side, parse_segment
-from microdose_client.progress import Report, Step
+from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import STANDARD, load_bases
 from microdose_server.codec.graphs import generator_to_onnx, student_to_onnx
@@ -288,7 +288,7 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 with one line on stderr."""
-    return program.perform("decode.py", parser().parse_args(argv), run, table)
+    return program.perform("decode.py", parser().parse_args(argv), run, reporter(), table)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from microdose.base import LoadedBase
 from microdose.decoder import to_pixels
 from microdose.dose import DoseKind
 from microdose.resources import DoseChoice
-from microdose_client.progress import Report, Step
+from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import STANDARD, load_base
 from microdose_server.codec.graphs import student_to_onnx
@@ -249,7 +249,7 @@ def keep(args: argparse.Namespace, found: dict[str, Any]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 with one line on stderr."""
-    return program.perform("dose.py", parser().parse_args(argv), run, table, keep=keep)
+    return program.perform("dose.py", parser().parse_args(argv), run, reporter(), table, keep=keep)
 
 
 if __name__ == "__main__":

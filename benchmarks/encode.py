@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from microdose_client.progress import Report, Step
+from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.encode import Encoder, EncodeTimings
 from microdose_server.codec.folder import load_base
 from microdose_server.codec.shipped import load_teacher
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 with one line on stderr."""
-    return program.perform("encode.py", parser().parse_args(argv), run, table)
+    return program.perform("encode.py", parser().parse_args(argv), run, reporter(), table)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from microdose.latents import Floats, decode_hyper, predict
 from microdose.mds import Mds
 from microdose.segment import parse_segment
 from microdose_client import Client
-from microdose_client.progress import Report, Step
+from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import load_base
 from microdose_server.codec.shipped import load_teacher
@@ -272,7 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(decode_here(args.folder, here, args.engine, args.threads)))
         return 0
     return program.perform(
-        "exactness.py", args, run, table, good=lambda found: Tally(**found["figures"]).good
+        "exactness.py", args, run, reporter(), table, good=lambda found: Tally(**found["figures"]).good
     )
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from microdose_client import Client
-from microdose_client.progress import Report, Step
+from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.folder import load_base
 from microdose_server.descriptors import raise_limit
 from microdose_server.evaluate import program
@@ -181,7 +181,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 if nothing was lost or repeated; 1 if so, or if it could not be measured."""
-    return program.perform("fanout.py", parser().parse_args(arguments), run, table, keep=keep, good=complete)
+    return program.perform(
+        "fanout.py", parser().parse_args(arguments), run, reporter(), table, keep=keep, good=complete
+    )
 
 
 if __name__ == "__main__":

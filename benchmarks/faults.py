@@ -34,7 +34,7 @@ from benchmarks.parts.patient import STUCK_S, Patient
 from benchmarks.parts.plant import Plant, until
 from benchmarks.parts.publisher import Publisher, pictures
 from benchmarks.parts.tally import Tally
-from microdose_client.progress import Report, Step
+from microdose_client.progress import Report, Step, reporter
 from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
 from microdose_server.store.apikeys import Scope
@@ -140,7 +140,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 if nothing was lost, doubled, corrupt or stuck."""
-    return program.perform("faults.py", parser().parse_args(arguments), run, table, good=is_good)
+    return program.perform("faults.py", parser().parse_args(arguments), run, reporter(), table, good=is_good)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.parts.requests import Scene
 from benchmarks.parts.stage import Stage, staged
 from benchmarks.parts.watched import Batch, Found, watch
-from microdose_client.progress import Report, Step
+from microdose_client.progress import Report, Step, reporter
 from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
 
@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 if anything broke or took too much memory."""
-    return program.perform("hostile.py", parser().parse_args(argv), run, table, good=is_good)
+    return program.perform("hostile.py", parser().parse_args(argv), run, reporter(), table, good=is_good)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import httpx
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from microdose_client.progress import Report, Step
+from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.folder import load_base
 from microdose_server.descriptors import raise_limit
 from microdose_server.evaluate import program
@@ -132,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 if nothing was lost or repeated; 1 if so, or if it could not be measured."""
-    return program.perform("relay.py", parser().parse_args(arguments), run, table, good=complete)
+    return program.perform("relay.py", parser().parse_args(arguments), run, reporter(), table, good=complete)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from microdose.engine import Graph, hyper_from
 from microdose.errors import BadPicture, NotReproducible
 from microdose.latents import decode_picture
 from microdose.segment import parse_segment
-from microdose_client.progress import Report, Step
+from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import load_base
 from microdose_server.codec.shipped import load_teacher
@@ -220,7 +220,7 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 with one line on stderr."""
-    return program.perform("teacher.py", parser().parse_args(argv), run, table)
+    return program.perform("teacher.py", parser().parse_args(argv), run, reporter(), table)
 
 
 if __name__ == "__main__":

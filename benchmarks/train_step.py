@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from microdose_client.progress import Report, Step
+from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
 from microdose_server.evaluate import program
@@ -229,7 +229,7 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 with one line on stderr."""
-    return program.perform("train_step.py", parser().parse_args(argv), run, table)
+    return program.perform("train_step.py", parser().parse_args(argv), run, reporter(), table)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from microdose.digest import digest_of
-from microdose_client.progress import Report, Step
+from microdose_client.progress import Report, Step, reporter
 from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
 from microdose_server.evaluate.program import Found
@@ -180,7 +180,12 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 if every frame has arrived as it was sent."""
     return program.perform(
-        "upload.py", parser().parse_args(arguments), run, table, good=lambda found: not found["lost"]
+        "upload.py",
+        parser().parse_args(arguments),
+        run,
+        reporter(),
+        table,
+        good=lambda found: not found["lost"],
     )
 
 

@@ -4,12 +4,13 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from contextlib import AbstractContextManager
+from typing import Any, TypeAlias, TypeVar
 
 from microdose.errors import MicrodoseError
-from microdose_client.progress import Report, reporter
 
 Found: TypeAlias = dict[str, Any]
+Report = TypeVar("Report")
 
 
 def parser(purpose: str, example: str) -> argparse.ArgumentParser:
@@ -23,17 +24,19 @@ def perform(
     name: str,
     args: argparse.Namespace,
     run: Callable[[argparse.Namespace, Report], Found],
+    reporter: AbstractContextManager[Report],
     table: Callable[[Found], str],
     *,
     keep: Callable[[argparse.Namespace, Found], None] = lambda args, found: None,
     good: Callable[[Found], bool] = lambda found: True,
 ) -> int:
-    """Run, print what was found, then `keep` it in files.
+    """Run with what `reporter` gives (the client's, which no module of the server imports), print what was
+    found, then `keep` it in files.
 
     Exit code 0; 1 if what was found is not `good`, or with one line on stderr if there is nothing.
     """
     try:
-        with reporter() as progress:
+        with reporter as progress:
             found = run(args, progress)
     except MicrodoseError as error:
         print(f"{name}: {error}", file=sys.stderr)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from microdose.errors import Unavailable
-from microdose_client.progress import Report, Step
+from microdose_client.progress import Report, Step, reporter
 from microdose_server.evaluate.program import Found, parser, perform, size
 
 
@@ -24,6 +24,7 @@ def perform_one(*arguments: str, lost: int = 0, keep: Path | None = None) -> int
         "one.py",
         parser("Measure one.", "benchmarks/one.py").parse_args(arguments),
         run,
+        reporter(),
         lambda found: f"{found['lost']} lost",
         keep=write,
         good=lambda found: not found["lost"],
@@ -49,7 +50,7 @@ def test_what_cannot_be_measured_is_one_line(capsys: pytest.CaptureFixture[str])
     def run(args: argparse.Namespace, progress: Report) -> Found:
         raise Unavailable("nginx is not installed")
 
-    assert perform("one.py", parser("", "").parse_args([]), run, str) == 1
+    assert perform("one.py", parser("", "").parse_args([]), run, reporter(), str) == 1
     assert capsys.readouterr() == ("", "one.py: nginx is not installed\n")
 
 
