@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class ChannelNorm(nn.Module):
@@ -38,3 +39,22 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = x + self.norm(self.second(self.between(self.first(x))))
         return out
+
+
+class ToPicture(nn.Conv2d):
+    """A convolution [N, C, H, W] -> [N, 3, H, W], kernel 7, H and W even, that paints 2x2 pixels at once.
+
+    Three outputs would leave most lanes of a vector idle. Here each of four neighbours has the kernel at its
+    place in one of 8x8, a convolution of stride 2 has twelve outputs, and a shuffle lays them out. A third
+    more products, all of the added ones by zero, take half the time.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 3, 7, padding=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.bias is not None
+        places = [(right, 1 - right, down, 1 - down) for down in (0, 1) for right in (0, 1)]
+        kernels = torch.stack([F.pad(self.weight, place) for place in places], dim=1)
+        painted = F.conv2d(x, kernels.flatten(0, 1), self.bias.repeat_interleave(4), stride=2, padding=3)
+        return F.pixel_shuffle(painted, 2)

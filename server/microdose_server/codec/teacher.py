@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from microdose_server.codec.hyperprior import Hyperprior
 from microdose_server.codec.initial import carry_thumbnail, initialise
-from microdose_server.codec.layers import ResidualBlock, activation
+from microdose_server.codec.layers import ResidualBlock, ToPicture, activation
 from microdose_server.codec.presets import Preset
 
 STRIDE = 16
@@ -61,7 +61,7 @@ class Generator(nn.Module):
         for wide, narrow in itertools.pairwise(widths):
             tail.append(nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=1))
             tail += activation(narrow, preset.norm)
-        self.tail = nn.Sequential(*tail, nn.Conv2d(widths[-1], 3, 7, padding=3))
+        self.tail = nn.Sequential(*tail, ToPicture(widths[-1]))
 
     def trunk(self, y_hat: Tensor) -> Tensor:
         """All that happens at 1/16 resolution before the tail: [N, width, h, w]."""

@@ -1,6 +1,7 @@
 import torch
+from torch import nn
 
-from microdose_server.codec.layers import ChannelNorm, ResidualBlock
+from microdose_server.codec.layers import ChannelNorm, ResidualBlock, ToPicture
 
 
 def test_channel_norm_follows_the_formula_of_hific() -> None:
@@ -29,3 +30,15 @@ def test_residual_block_adds_to_its_input() -> None:
             block.second.weight.zero_()
             block.second.bias.zero_()  # type: ignore[union-attr]
         assert torch.equal(block(x), x)
+
+
+def test_a_picture_is_that_of_a_plain_convolution_and_so_are_the_gradients() -> None:
+    torch.manual_seed(0)
+    layer, plain = ToPicture(5).double(), nn.Conv2d(5, 3, 7, padding=3).double()
+    plain.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 5, 12, 16, dtype=torch.float64, requires_grad=True)
+    picture, expected = layer(x), plain(x)
+    torch.testing.assert_close(picture, expected)
+    upstream = torch.randn_like(expected)
+    found = torch.autograd.grad(picture, (x, *layer.parameters()), upstream)
+    torch.testing.assert_close(found, torch.autograd.grad(expected, (x, *plain.parameters()), upstream))
