@@ -57,8 +57,10 @@ class Objective:
         self._adapter: Tensor | None = None
 
     def fit_features(self, tiles: Sequence[Tile]) -> None:
-        """Prepare the feature term on these tiles; it stays off where targets have no features."""
-        if self.features <= 0.0 or any(self.targets[tile.picture].tower is None for tile in tiles):
+        """Prepare the feature term on these tiles; it stays off where any target has no features: a picture
+        that an earlier attempt at a job has encoded comes without.
+        """
+        if self.features <= 0.0 or any(target.tower is None for target in self.targets):
             return
         pieces = [cut(self.targets[tile.picture], tile) for tile in tiles]
         with torch.no_grad():

@@ -5,6 +5,7 @@
                        md:{s:<id>}:drafts: n -> their digests
 
 Another attempt, on another machine, takes up what is there. y_hat is not kept: the segment has it, exactly.
+Nor are the teacher's features, which are as large as the picture: the dose is then made without them.
 Publishing forgets the record; garbage collection takes the files.
 """
 

@@ -53,13 +53,14 @@ def test_features_begin_as_a_share_of_the_distortion(
     assert sum(both) == pytest.approx(1.25 * sum(plain), rel=1e-3)
 
 
-def test_features_ask_for_targets_that_have_some(
-    run: Overfit, tiny_teacher_base: LoadedBase, targets: list[Target], lpips: LPIPS
+@pytest.mark.parametrize("missing", [1, 2])
+def test_features_ask_for_targets_that_all_have_some(
+    run: Overfit, tiny_teacher_base: LoadedBase, targets: list[Target], lpips: LPIPS, missing: int
 ) -> None:
-    bare = [Target(target.y_hat, target.x_hat) for target in targets]
-    objective = make(tiny_teacher_base, bare, lpips, features=0.25)
+    bare = [Target(target.y_hat, target.x_hat) for target in targets[:missing]]
+    objective = make(tiny_teacher_base, bare + targets[missing:], lpips, features=0.25)
     plain = float(objective.loss({}, run.tiles[0])[0])
-    objective.fit_features(run.tiles)
+    objective.fit_features(run.tiles[-1:])  # which are of the last picture
     assert float(objective.loss({}, run.tiles[0])[0]) == plain
 
 
