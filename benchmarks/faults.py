@@ -31,13 +31,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.parts.broadcaster import Broadcaster
 from benchmarks.parts.killer import Killer
 from benchmarks.parts.patient import STUCK_S, Patient
-from benchmarks.parts.plant import Plant, until
+from benchmarks.parts.plant import Plant
 from benchmarks.parts.publisher import Publisher, pictures
 from benchmarks.parts.tally import Tally
 from microdose_client.progress import Report, Step, reporter
 from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
 from microdose_server.store.apikeys import Scope
+from microdose_server.store.lock import poll
 from microdose_server.store.redis import connect
 
 LIVE_PICTURES = 20
@@ -60,7 +61,7 @@ def sending(plant: Plant, args: argparse.Namespace, tally: Tally) -> Iterator[li
     for sender in senders:
         sender.stopping.set()
     for sender in senders:
-        until(partial(_has_ended, sender, plant), 2 * STUCK_S)
+        poll(partial(_has_ended, sender, plant), 2 * STUCK_S)
         tally.note("stuck", int(sender.is_alive()), "a publisher does not come to its end")
         sender.patient.given_up.set()
 

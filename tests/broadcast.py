@@ -18,6 +18,14 @@ from microdose_server.store.sequences import Sequences
 from tests.tiny_base import describe, tiny_base, tiny_dose, tiny_segment
 
 
+def on_the_air(bus: redis.Redis, blobs: BlobStore) -> "Broadcast":
+    """A live sequence with its first picture."""
+    live = Broadcast(bus, blobs)
+    live.epoch()
+    live.picture()
+    return live
+
+
 class Broadcast:
     """`manifest` is what is published now; `epoch`, `picture` and `say` add to it, each with its event."""
 

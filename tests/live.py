@@ -1,8 +1,6 @@
 """The real API, and real relays, on a real port, in a thread of the test's process."""
 
 import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,10 +9,9 @@ from fastapi import FastAPI
 
 from microdose_server.api.app import LoadBases, create_app
 from microdose_server.api.connection import bounded
+from microdose_server.evaluate.loopback import running
 from microdose_server.relay.app import create_relay
 from microdose_server.settings import Settings
-
-START_S = 60.0
 
 
 class Draining(uvicorn.Server):
@@ -50,16 +47,5 @@ def live_app(app: FastAPI, settings: Settings, port: int = 0) -> Iterator[str]:
     config = bounded(app, settings.limits)
     config.host, config.port = settings.host, port
     config.timeout_graceful_shutdown = 2
-    server = Draining(config, app)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        deadline = time.monotonic() + START_S
-        while not server.started:
-            if not thread.is_alive() or time.monotonic() > deadline:
-                raise RuntimeError("it did not start")
-            time.sleep(0.01)
-        yield "http://{}:{}".format(*server.servers[0].sockets[0].getsockname()[:2])
-    finally:
-        server.should_exit = True
-        thread.join()
+    with running(Draining(config, app)) as url:
+        yield url

@@ -1,7 +1,8 @@
-"""`microdose-server` as a process of its own, as an operator starts it."""
+"""`microdose-server` and `microdose` as processes of their own, as operators and users start them."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import pytest
 from microdose_server.settings import Settings
 
 Start = Callable[..., "Program"]
+Piped = subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,24 @@ def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
     """Run `microdose-server` to its end."""
     command = [sys.executable, "-m", "microdose_server", *arguments]
     return subprocess.run(command, env=surroundings() | environ, capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def microdose(*arguments: str, **environ: str) -> Iterator[Piped]:
+    """`microdose` at work; its streams are pipes, and it is killed at the end of the context."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "microdose_client", *arguments],
+        env=surroundings() | environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell's background jobs ignore Ctrl-C, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def surroundings() -> dict[str, str]:

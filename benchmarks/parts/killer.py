@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import redis
 
 from benchmarks.parts.patient import STUCK_S
-from benchmarks.parts.plant import Plant, until
+from benchmarks.parts.plant import Plant
 from benchmarks.parts.publisher import Publisher
 from benchmarks.parts.tally import Tally
 from microdose import keys
 from microdose.resources import Job, JobState
 from microdose_server.jobs.records import Jobs
+from microdose_server.store.lock import poll
 from microdose_server.store.redis import LOST
 
 PHASES = ("upload", "encode", "distil", "verify", "publish", "live")
@@ -46,14 +47,14 @@ class Killer:
         kinds = self._random.sample(self._plant.kinds(), 2 if self._random.random() < BOTH else 1)
         targets, phase = [self._random.choice(kind) for kind in kinds], self._random.choice(PHASES)
         told = f"{' and '.join(targets)} in {phase}"
-        until(lambda: self._is_in(phase), self._random.uniform(0, WAIT_S))
+        poll(lambda: self._is_in(phase), self._random.uniform(0, WAIT_S))
         time.sleep(self._random.uniform(0, 0.3))
         running = self._running()
         begin = time.monotonic()
         self._plant.kill(targets)
         self._tally.kills += len(targets)
         self._tally.last_kill = begin
-        if not until(lambda: self._goes_on(running, begin), STUCK_S):
+        if not poll(lambda: self._goes_on(running, begin), STUCK_S):
             self._tally.note("stuck", 1, f"no recovery from a kill of {told}")
         self._tally.recovery_s.append(time.monotonic() - begin)
         return told

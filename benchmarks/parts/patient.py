@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from benchmarks.parts.plant import POLL_S, Plant
+from benchmarks.parts.plant import Plant
 from benchmarks.parts.tally import Tally
 from microdose.errors import Unavailable
 from microdose.patience import Retry
@@ -21,6 +21,7 @@ from microdose_server.store.embedded import socket_url
 from microdose_server.store.redis import LOST, connect
 
 STUCK_S = 180.0
+POLL_S = 0.05
 RETRY = Retry(attempts=40, first_s=0.1, cap_s=2.0)
 T = TypeVar("T")
 

@@ -8,9 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +19,6 @@ from microdose_server.store.apikeys import ApiKeys, Scope
 from microdose_server.store.embedded import EmbeddedValkey, socket_url
 from microdose_server.store.redis import connect
 
-POLL_S = 0.05
 API, VALKEY = "api", "valkey"
 
 
@@ -125,13 +123,3 @@ class Plant:
         if not (self._remote and name.startswith("worker")):
             return {}
         return {"MICRODOSE_DATA_DIR": str(self.folder / name), "MICRODOSE_BLOBS_URL": self.url}
-
-
-def until(done: Callable[[], bool], seconds: float) -> bool:
-    """Whether `done` came true in time."""
-    deadline = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
-    return True

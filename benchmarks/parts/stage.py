@@ -8,11 +8,12 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.parts.plant import API, Plant, until
+from benchmarks.parts.plant import API, Plant
 from benchmarks.parts.requests import Scene
 from microdose.resources import SequenceCreate
 from microdose_server.settings import Settings
 from microdose_server.store.apikeys import Scope
+from microdose_server.store.lock import poll
 from microdose_server.store.redis import connect
 from microdose_server.store.sequences import Sequences
 from tests.served import Served
@@ -48,7 +49,7 @@ class Stage:
             ended.extend(self.plant.tend())
             return self.plant.is_ready()
 
-        found = [] if until(stands, START_S) else ["the API does not get ready"]
+        found = [] if poll(stands, START_S) else ["the API does not get ready"]
         found += [f"{name} has ended" for name in ended]
         with self.plant.log(API).open(errors="replace") as log:
             log.seek(self._read)
@@ -80,7 +81,7 @@ def staged() -> Iterator[Stage]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         plant = stack.enter_context(Plant(folder, environ=ENVIRON))
-        if not until(plant.is_ready, START_S):
+        if not poll(plant.is_ready, START_S):
             raise RuntimeError(f"the API did not start: {plant.log(API).read_text()[-2000:]}")
         bus = stack.enter_context(connect(plant.valkey.url))
         http = stack.enter_context(httpx.Client())

@@ -208,7 +208,7 @@ def test_a_job_is_followed_to_its_end(served: Served) -> None:
 
 def test_a_listener_that_leaves_is_forgotten(served: Served) -> None:
     with listening(served, events_path(served.queued().sequence)):
-        assert "microdose_listeners 1" in httpx.get(f"{served.url}/metrics").text
+        assert poll(lambda: "microdose_listeners 1.0" in httpx.get(f"{served.url}/metrics").text, 60)
     job = served.queued()
     served.publish(job)
     with listening(served, events_path(job.sequence)) as events:

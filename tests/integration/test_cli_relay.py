@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from microdose_server.store.apikeys import Scope
-from microdose_server.store.blobs import public_blobs
 from microdose_server.store.lock import poll
 from tests.broadcast import Broadcast
 from tests.listening import Sent, listening
@@ -18,14 +17,6 @@ from tests.relays import Relayed, metric
 from tests.served import Served
 
 STREAMS = 100
-
-
-@pytest.fixture
-def live(served: Served) -> Broadcast:
-    live = Broadcast(served.bus, public_blobs(served.settings.data_dir))
-    live.epoch()
-    live.picture()
-    return live
 
 
 def begin(start: Start, served: Served, data: Path, *more: str) -> tuple[Program, str]:

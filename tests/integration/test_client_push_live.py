@@ -2,10 +2,7 @@
 
 import io
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -27,6 +24,7 @@ from microdose_server.store.blobs import originals
 from microdose_server.store.lock import poll
 from microdose_server.store.sequences import Sequences
 from tests.photos import Pixels, encode, photo
+from tests.programs import Piped, microdose
 from tests.served import Serve, Served
 from tests.streams import entries
 from tests.workers import StartWorker
@@ -35,27 +33,14 @@ PATIENCE_S = 120
 
 
 @contextmanager
-def push(served: Served, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """`microdose push --live --json` at work; all its streams are pipes."""
-    key = served.key(Scope.PUBLISH)["Authorization"].removeprefix("Bearer ")
-    place = {"MICRODOSE_SERVER": served.url, "MICRODOSE_KEY": key}
-    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with subprocess.Popen(
-        [sys.executable, "-m", "microdose_client", "push", "--live", "--json", *arguments],
-        env=os.environ | path | place,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        # A shell's background jobs ignore Ctrl-C, and so would their children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+def push(served: Served, *arguments: str) -> Iterator[Piped]:
+    """`microdose push --live --json` at work."""
+    place = {"MICRODOSE_SERVER": served.url, "MICRODOSE_KEY": served.token(Scope.PUBLISH)}
+    with microdose("push", "--live", "--json", *arguments, **place) as process:
+        yield process
 
 
-def done(process: "subprocess.Popen[bytes]", given: bytes = b"") -> Any:
+def done(process: Piped, given: bytes = b"") -> Any:
     """What it has to say in the end, once all is well."""
     out, err = process.communicate(given, timeout=PATIENCE_S)
     assert process.returncode == 0, err.decode()

@@ -2,64 +2,40 @@
 
 import io
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import av
 import numpy as np
-import pytest
 from PIL import Image
 
 from microdose_server.store.apikeys import Scope
-from microdose_server.store.blobs import public_blobs
 from tests.broadcast import Broadcast
+from tests.programs import Piped, microdose
 from tests.served import Served
 
 PATIENCE_S = 120
-Program = subprocess.Popen[bytes]
-
-
-@pytest.fixture
-def live(served: Served) -> Broadcast:
-    live = Broadcast(served.bus, public_blobs(served.settings.data_dir))
-    live.epoch()
-    live.picture()
-    return live
 
 
 @contextmanager
-def microdose(served: Served, folder: Path, *arguments: str) -> Iterator[Program]:
-    """The command at work; both its streams are pipes."""
-    key = served.key(Scope.VIEW)["Authorization"].removeprefix("Bearer ")
-    place = {"MICRODOSE_SERVER": served.url, "MICRODOSE_KEY": key, "MICRODOSE_CACHE": str(folder / "cache")}
-    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-m", "microdose_client", *arguments]
-    with subprocess.Popen(
-        command,
-        env=os.environ | path | place,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        # A shell's background jobs ignore Ctrl-C, and so would their children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+def viewing(served: Served, folder: Path, *arguments: str) -> Iterator[Piped]:
+    """`microdose` at work for a viewer."""
+    key, cache = served.token(Scope.VIEW), str(folder / "cache")
+    with microdose(
+        *arguments, MICRODOSE_SERVER=served.url, MICRODOSE_KEY=key, MICRODOSE_CACHE=cache
     ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+        yield process
 
 
-def end(process: Program) -> tuple[bytes, str]:
+def end(process: Piped) -> tuple[bytes, str]:
     out, err = process.communicate(timeout=PATIENCE_S)
     return out, err.decode()
 
 
 def test_y4m_is_video_that_others_read(live: Broadcast, served: Served, tmp_path: Path) -> None:
-    with microdose(
+    with viewing(
         served, tmp_path, "watch", live.sequence, "--start", "0", "--pipe", "y4m", "--fps", "12"
     ) as process:
         for _ in range(3):
@@ -83,7 +59,7 @@ def test_raw_frames_are_the_pixels_and_json_goes_beside_them(
 ) -> None:
     live.picture()
     arguments = ("watch", live.sequence, "--start", "0", "--pictures", "2", "--pipe", "raw", "--json")
-    with microdose(served, tmp_path, *arguments) as process:
+    with viewing(served, tmp_path, *arguments) as process:
         out, err = end(process)
     assert out == live.expected(0).tobytes() + live.expected(1).tobytes()
     reading = json.loads(err)
@@ -94,7 +70,7 @@ def test_watching_begins_with_the_newest_and_ends_with_ctrl_c(
     live: Broadcast, served: Served, tmp_path: Path
 ) -> None:
     live.picture()
-    with microdose(served, tmp_path, "watch", live.sequence) as process:
+    with viewing(served, tmp_path, "watch", live.sequence) as process:
         assert process.stderr is not None
         first = process.stderr.readline().decode()
         process.send_signal(signal.SIGINT)
@@ -105,7 +81,7 @@ def test_watching_begins_with_the_newest_and_ends_with_ctrl_c(
 
 
 def test_a_reader_that_has_had_enough(live: Broadcast, served: Served, tmp_path: Path) -> None:
-    with microdose(served, tmp_path, "watch", live.sequence, "--pipe", "raw") as process:
+    with viewing(served, tmp_path, "watch", live.sequence, "--pipe", "raw") as process:
         assert process.stdout is not None
         process.stdout.read(10)
         process.stdout.close()
@@ -120,7 +96,7 @@ def test_a_reader_that_has_had_enough(live: Broadcast, served: Served, tmp_path:
 
 def test_pull_follow_stays_until_the_end(live: Broadcast, served: Served, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with microdose(served, tmp_path, "pull", live.sequence, "-o", str(out), "--follow", "--json") as process:
+    with viewing(served, tmp_path, "pull", live.sequence, "-o", str(out), "--follow", "--json") as process:
         live.picture()
         live.say("end")
         text, err = end(process)

@@ -24,7 +24,7 @@ from microdose_server.store.apikeys import ApiKeys, Scope
 from microdose_server.store.blobs import public_blobs
 from microdose_server.store.embedded import EmbeddedValkey
 from microdose_server.store.redis import connect
-from tests.broadcast import Broadcast
+from tests.broadcast import on_the_air
 from tests.live import live_api, live_relay
 from tests.viewers import Viewer
 
@@ -77,9 +77,7 @@ async def test_the_api_restarts(make: Any, redis_url: str, tmp_path: Path) -> No
     with connect(redis_url) as bus:
         bus.flushall()
         _, key = ApiKeys(bus).create([Scope.VIEW])
-        live = Broadcast(bus, public_blobs(settings.data_dir))
-        live.epoch()
-        live.picture()
+        live = on_the_air(bus, public_blobs(settings.data_dir))
         async with make(server=f"http://127.0.0.1:{port}", key=key) as viewer:
             pictures = viewer.each("follow", live.sequence, threads=1)
             async with aclosing(pictures):
@@ -105,9 +103,7 @@ async def test_one_of_a_relay_and_its_upstream_restarts(
     with connect(redis_url) as bus:
         bus.flushall()
         _, key = ApiKeys(bus).create([Scope.VIEW])
-        live = Broadcast(bus, public_blobs(settings.data_dir))
-        live.epoch()
-        live.picture()
+        live = on_the_air(bus, public_blobs(settings.data_dir))
 
         def standing() -> AbstractAsyncContextManager[str]:
             return relay(relayed, key, here) if victim == "upstream" else api(settings, there)
@@ -135,9 +131,7 @@ async def test_one_of_a_relay_and_its_upstream_restarts(
 async def test_redis_restarts(make: Any, tmp_path: Path) -> None:
     folder = tmp_path / "valkey"
     with EmbeddedValkey(folder) as valkey, connect(valkey.url) as bus:
-        live = Broadcast(bus, public_blobs(tmp_path / "data"))
-        live.epoch()
-        live.picture()
+        live = on_the_air(bus, public_blobs(tmp_path / "data"))
         url = valkey.url
         viewer = make(redis=url)
         pictures = viewer.each("follow", live.sequence, threads=1)
@@ -156,9 +150,7 @@ async def test_redis_forgets_the_sequence(make: Any, redis_url: str, tmp_path: P
     with connect(redis_url) as bus:
         bus.flushall()
         _, key = ApiKeys(bus).create([Scope.VIEW])
-        live = Broadcast(bus, public_blobs(settings.data_dir))
-        live.epoch()
-        live.picture()
+        live = on_the_air(bus, public_blobs(settings.data_dir))
         async with api(settings, 0) as url, make(server=url, key=key) as viewer:
             pictures = viewer.each("follow", live.sequence, threads=1)
             async with aclosing(pictures):
@@ -176,9 +168,7 @@ async def test_a_server_that_never_comes_back(make: Any, scheme: str, redis_url:
     patience = {"retry": Retry(first_s=0.01, cap_s=0.02, outage_s=0.5), "timeouts": Timeouts(read=5.0)}
     with EmbeddedValkey(tmp_path / "valkey") as valkey, connect(valkey.url) as bus:
         settings = Settings(data_dir=tmp_path / "data", redis_url=valkey.url)
-        live = Broadcast(bus, public_blobs(settings.data_dir))
-        live.epoch()
-        live.picture()
+        live = on_the_air(bus, public_blobs(settings.data_dir))
         _, key = ApiKeys(bus).create([Scope.VIEW])
         async with api(settings, 0) as url:
             place = {"server": url, "key": key} if scheme == "http" else {"redis": valkey.url}

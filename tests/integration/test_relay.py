@@ -40,14 +40,6 @@ def published(served: Served) -> Manifest:
     return served.publish(served.queued())
 
 
-@pytest.fixture
-def live(served: Served) -> Broadcast:
-    live = Broadcast(served.bus, public_blobs(served.settings.data_dir))
-    live.epoch()
-    live.picture()
-    return live
-
-
 def events_path(sequence: str) -> str:
     return f"/v1/sequences/{sequence}/events"
 

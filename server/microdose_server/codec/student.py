@@ -27,8 +27,6 @@ from microdose_server.codec.micro import SLOPE, initialise, is_micro, micro_rn, 
 from microdose_server.codec.presets import Preset
 from microdose_server.codec.teacher import Generator
 
-__all__ = ["STUDENTS", "LightStudent", "PaperStudent", "Student", "build_student", "is_micro"]
-
 
 @dataclass(frozen=True)
 class LightPreset:

@@ -17,6 +17,8 @@ Pixels = NDArray[np.uint8]
 
 
 class Codec(StrEnum):
+    """By the name that the report has it under; for Pillow's, that is the format's."""
+
     JPEG = "jpeg"
     WEBP = "webp"
     AVIF = "avif"

@@ -79,7 +79,13 @@ def _manifest(sequence: str, document: bytes, segments: Sequence[bytes]) -> Mani
 def _serving(settings: Settings) -> Iterator[str]:
     config = bounded(create_app(settings, lambda blobs: ()), settings.limits)
     config.port = 0
-    server = uvicorn.Server(config)
+    with running(uvicorn.Server(config)) as url:
+        yield url
+
+
+@contextmanager
+def running(server: uvicorn.Server) -> Iterator[str]:
+    """A server in a thread of this process; yields its URL. Raises Unavailable if it does not start."""
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

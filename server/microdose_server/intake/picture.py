@@ -46,10 +46,12 @@ class Picture:
 
     @property
     def height(self) -> int:
+        """Rows of pixels."""
         return self.pixels.shape[0]
 
     @property
     def width(self) -> int:
+        """Columns of pixels."""
         return self.pixels.shape[1]
 
 

@@ -5,7 +5,7 @@ import torch
 from microdose.engine import Graph
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.graphs import student_to_onnx
-from microdose_server.codec.micro import MicroBlock, projected_micro_rn
+from microdose_server.codec.micro import MicroBlock, is_micro, projected_micro_rn
 from microdose_server.codec.presets import PRESETS, Preset
 from microdose_server.codec.student import (
     STUDENTS,
@@ -13,7 +13,6 @@ from microdose_server.codec.student import (
     PlainBlock,
     Student,
     build_student,
-    is_micro,
     kmac_per_pixel,
     student_from_onnx,
 )

@@ -7,8 +7,9 @@ import torch
 from torch.func import functional_call
 
 from microdose.errors import Diverged
+from microdose_server.codec.micro import is_micro
 from microdose_server.codec.presets import PRESETS
-from microdose_server.codec.student import STUDENTS, Student, is_micro
+from microdose_server.codec.student import STUDENTS, Student
 from microdose_server.codec.teacher import Teacher
 from microdose_server.distil.generic import Aim, GenericRun, distil_generic, generic_recipe
 from microdose_server.distil.progress import Progress
