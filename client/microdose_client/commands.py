@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from microdose.errors import BadUpload, Unavailable
 from microdose.manifest import ByteCounts
@@ -46,18 +47,7 @@ def run_push(args: Namespace, report: Report) -> Outcome:
     if args.live:
         return _push_live(args, report)
     with _client(args) as client:
-        job = client.push(
-            args.paths,
-            name=args.name,
-            dose=args.dose,
-            lmbda=args.lmbda,
-            dose_bytes=args.dose_bytes,
-            dose_seconds=args.dose_seconds,
-            priority=args.priority,
-            profile=args.profile,
-            resume=args.resume,
-            progress=report,
-        )
+        job = client.push(args.paths, priority=args.priority, progress=report, **_wishes(args))
         if not args.wait:
             return Outcome(job, f"sequence {job.sequence} is queued as job {job.id}")
         job = _ended(client, job, report)
@@ -74,15 +64,7 @@ def _push_live(args: Namespace, report: Report) -> Outcome:
     if len(args.paths) > 1:
         raise BadUpload(f"--live takes one PATH, not {len(args.paths)}: a folder, a clip, or -")
     with _client(args) as client:
-        with client.live(
-            name=args.name,
-            dose=args.dose,
-            lmbda=args.lmbda,
-            dose_bytes=args.dose_bytes,
-            dose_seconds=args.dose_seconds,
-            profile=args.profile,
-            resume=args.resume,
-        ) as live:
+        with client.live(**_wishes(args)) as live:
             first = live.next
             report(Step("publishing", 0, 0, live.sequence))
             refused = publish(live, pictures_from(args.paths[0], sys.stdin.buffer, live.last), report)
@@ -95,6 +77,12 @@ def _push_live(args: Namespace, report: Report) -> Outcome:
     if done := sequence.results if args.wait else None:
         text += f"; {done.pictures} are published: {_bytes(done.bytes, done.bpp_total)}"
     return Outcome(sent, text)
+
+
+def _wishes(args: Namespace) -> dict[str, Any]:
+    """What `push` and `live` of a Client take alike."""
+    names = ("name", "dose", "lmbda", "dose_bytes", "dose_seconds", "profile", "resume")
+    return {name: getattr(args, name) for name in names}
 
 
 def run_pull(args: Namespace, report: Report) -> Outcome:

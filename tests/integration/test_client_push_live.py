@@ -178,7 +178,7 @@ class Unsteady(httpx.HTTPTransport):
 
 
 def test_a_lost_server_costs_no_picture_and_doubles_none(served: Served) -> None:
-    key = served.key(Scope.PUBLISH)["Authorization"].removeprefix("Bearer ")
+    key = served.token(Scope.PUBLISH)
     retry = Retry(attempts=1, first_s=0.0)
     with (
         Client(served.url, key=key, transport=Unsteady(), retry=retry) as client,

@@ -58,7 +58,7 @@ def holiday(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def run(code: str, served: Served, **names: Any) -> None:
     """Execute an example with the addresses of this test in place of those it shows; it may await."""
-    key = served.key(Scope.PUBLISH)["Authorization"].removeprefix("Bearer ")
+    key = served.token(Scope.PUBLISH)
     code = code.replace("http://127.0.0.1:8710", served.url).replace("md_...", key)
     program = compile(code, "example", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     coroutine = eval(program, {"Client": Client, "AsyncClient": AsyncClient, **names})
@@ -88,7 +88,7 @@ def test_follow_in_the_readme(
 
 def test_follow_in_its_docstring(served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sequence = served.publish(served.queued()).sequence
-    key = served.key(Scope.VIEW)["Authorization"].removeprefix("Bearer ")
+    key = served.token(Scope.VIEW)
     set_up = f"async with AsyncClient({served.url!r}, key={key!r}, cache_dir={str(tmp_path)!r}) as client:\n"
     code = set_up + textwrap.indent(example(AsyncClient.follow), "    ")
     run(code, served, sequence=sequence)
