@@ -1,12 +1,14 @@
 """How long a training step takes, against what this machine could do at best.
 
-    batch --g_a--> y --hyperprior--> y_hat --g_s--> x_hat --MSE, LPIPS, rate--> gradients --Adam--> weights
-    MACs of a step = 3 x those of the forward pass: each layer once forward, once per gradient
+    batch --g_a--> y --hyperprior--> y_hat --g_s--> x_hat --MSE, LPIPS, rate--> gradients --Muon--> weights
+    MACs of a step = those of each convolution, once forward and once for each gradient that it has to find,
+                     and those of the matrix products in Muon
     roofline fraction = (MACs / step time) / (MACs / time of a large matrix product on the same threads)
 
-Each layer has two gradients, of its input and of its weights; LPIPS learns nothing, but sees two pictures.
-Norms, the optimiser and the averages are not counted as work but take their time. On a GPU, products and
-teacher are in bfloat16.
+A layer has a gradient of its input and one of its weights; the picture needs none, nor do the weights of
+LPIPS. A layer that is computed with more products than its kernel has counts as what its kernel has.
+Norms, rectifiers, likelihoods and averages are not counted as work but take their time. On a GPU, products
+and teacher are in bfloat16.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.presets import PRESETS
@@ -33,7 +36,7 @@ from microdose_server.training.lpips import LPIPS
 from microdose_server.training.memory import keep_freed_memory
 from microdose_server.training.peers import joined
 from microdose_server.training.photos import load_photos
-from microdose_server.training.precision import placed, reconstruct
+from microdose_server.training.precision import placed
 from microdose_server.training.recipe import Recipe, StageTwo
 
 PROGRESS = 0.5
@@ -44,20 +47,21 @@ SIDE = {"cpu": 1536, "cuda": 8192}
 
 @dataclass(frozen=True)
 class Row:
-    """A preset's step: its time (the median), its work, and its share of the machine's rate."""
+    """A preset's step: its time (the median), its work, and what share of the machine's rate that is."""
 
     preset: str
     stage: int
     step_s: float
     gmac: float
+    optimizer_gmac: float
     gmac_per_s: float
     roofline_fraction: float
     waiting: float
     peak_gpu_gib: float | None
 
 
-def count_macs(network: nn.Module, call: Callable[[], object]) -> int:
-    """Multiply-accumulates of the convolutions that ``call`` runs in ``network``."""
+def count_macs(networks: Sequence[nn.Module], call: Callable[[], object]) -> int:
+    """Multiply-accumulates of the networks' convolutions in ``call``, and of the gradients it asks for."""
     total = 0
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -66,33 +70,27 @@ def count_macs(network: nn.Module, call: Callable[[], object]) -> int:
         assert isinstance(weight, Tensor)
         # A transposed convolution spreads each input over its kernel; a plain one gathers each output.
         places = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
-        total += weight.numel() * places.shape[0] * places.shape[2] * places.shape[3]
+        gradients = inputs[0].requires_grad + weight.requires_grad if torch.is_grad_enabled() else 0
+        total += (1 + gradients) * weight.numel() * places.shape[0] * places.shape[2] * places.shape[3]
 
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+    modules = [layer for network in networks for layer in network.modules()]
+    layers = [layer for layer in modules if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
     handles = [layer.register_forward_hook(count) for layer in layers]
     try:
-        with torch.no_grad():
-            call()
+        call()
     finally:
         for handle in handles:
             handle.remove()
     return total
 
 
-def step_macs(run: Run, lpips: LPIPS, x: Tensor) -> int:
-    """Multiply-accumulates of one step of the run on batches like x."""
-    teacher = count_macs(run.teacher, lambda: reconstruct(run.teacher, x))
-    seen = x[: run.recipe.perceptual_crops]
-    # Of LPIPS: two pictures forward, and back to the input of one; its weights learn nothing.
-    total = 3 * teacher + 3 * count_macs(lpips, lambda: lpips.embed(seen))
-    if isinstance(run, AdversarialRun):
-        y_hat = torch.zeros(
-            len(x), run.teacher.preset.latent_channels, *(side // 16 for side in x.shape[2:]), device=x.device
-        )
-        critic = count_macs(run.discriminator, lambda: run.discriminator(x, y_hat))
-        # Its step: the teacher forward, two pictures judged. The teacher's: one judged, and back to it.
-        total += teacher + (6 + 2) * critic
-    return total
+def step_macs(run: Run, batches: Batches, lpips: LPIPS) -> tuple[int, int]:
+    """Multiply-accumulates of one step of the run: of its networks, and of its optimiser."""
+    networks = [run.teacher, lpips, *([run.discriminator] if isinstance(run, AdversarialRun) else [])]
+    work = count_macs(networks, lambda: run.learn(batches, lpips, PROGRESS))
+    with FlopCounterMode(display=False) as counter:
+        run.optimizer.step()
+    return work, counter.get_total_flops() // 2
 
 
 def gemm_rate(device: str, rounds: int = 5) -> float:
@@ -127,7 +125,7 @@ def measure(preset: str, stage: int, args: argparse.Namespace, lpips: LPIPS, rat
     photos = load_photos(args.photos, args.crop) if args.photos else [noise(args.crop)]
     times, waits = [], 0.0
     with Batches(photos, args.batch, args.crop, np.random.default_rng(0)) as batches:
-        work = step_macs(run, lpips, next(batches).to(device))
+        work, moving = step_macs(run, batches, lpips)
         for number in range(args.steps + 1):
             batches.waited()
             begin = perf_counter()
@@ -142,8 +140,9 @@ def measure(preset: str, stage: int, args: argparse.Namespace, lpips: LPIPS, rat
         stage,
         step_s,
         work / 1e9,
-        work / step_s / 1e9,
-        work / step_s / rate,
+        moving / 1e9,
+        (work + moving) / step_s / 1e9,
+        (work + moving) / step_s / rate,
         waits / sum(times),
         peak(device),
     )
@@ -174,11 +173,11 @@ def figures(rows: Sequence[Row]) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     """All rows, for people."""
-    lines = ["preset   stage     step, s       GMAC     GMAC/s  of roofline  waiting"]
+    lines = ["preset   stage     step, s       GMAC       Muon     GMAC/s  of roofline  waiting"]
     for row in found["rows"]:
         lines.append(
-            f"{row['preset']:9}{row['stage']:5}{row['step_s']:12.3f}{row['gmac']:11.1f}{row['gmac_per_s']:11.1f}"
-            f"{row['roofline_fraction']:13.2f}{row['waiting']:9.3f}"
+            f"{row['preset']:9}{row['stage']:5}{row['step_s']:12.3f}{row['gmac']:11.1f}{row['optimizer_gmac']:11.1f}"
+            f"{row['gmac_per_s']:11.1f}{row['roofline_fraction']:13.2f}{row['waiting']:9.3f}"
         )
     return "\n".join([*lines, f"matrix product: {found['gemm_gmac_per_s']:.1f} GMAC/s"])
 
