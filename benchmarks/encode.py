@@ -44,7 +44,7 @@ class Row:
 
 
 def measure(encoder: Encoder, name: str, pixels: Pixels, rounds: int) -> Row:
-    """Encode one picture ``rounds`` times, after once for nothing."""
+    """Encode one picture `rounds` times, after once for nothing."""
     encoder.encode(pixels)
     encoded = [encoder.encode(pixels) for _ in range(rounds)]
     times = EncodeTimings(*(median(stage) for stage in zip(*(each.timings for each in encoded), strict=True)))

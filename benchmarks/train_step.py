@@ -61,7 +61,7 @@ class Row:
 
 
 def count_macs(networks: Sequence[nn.Module], call: Callable[[], object]) -> int:
-    """Multiply-accumulates of the networks' convolutions in ``call``, and of the gradients it asks for."""
+    """Multiply-accumulates of the networks' convolutions in `call`, and of the gradients it asks for."""
     total = 0
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -163,7 +163,7 @@ def peak(device: str) -> float | None:
 
 
 def figures(rows: Sequence[Row]) -> dict[str, Any]:
-    """What is quoted; stage 2's presets end in ``_stage2``."""
+    """What is quoted; stage 2's presets end in `_stage2`."""
     names = [row.preset + ("_stage2" if row.stage == 2 else "") for row in rows]
     return {
         figure: {name: getattr(row, figure) for name, row in zip(names, rows, strict=True)}

@@ -1,7 +1,5 @@
 """HiFiC's critic: a PatchGAN that sees a picture together with its latents (Mentzer et al. 2020, appendix A).
 
-::
-
     y_hat (no gradient) --conv3x3--> 12 channels --nearest, x16--+
                                                                  +--> 64 --> 128 --> 256 --> 512 --> 1
     picture -----------------------------------------------------+     4x4, stride 2     |  4x4, stride 1

@@ -1,12 +1,10 @@
 """Pictures to segments: the teacher's analysis in torch, everything that must be exact in integers.
 
-::
-
-    pixels --g_a--> y --h_a, round--> z --+
-                    |                     v
-                    '----> microdose.latents.encode_picture (the graphs and tables that clients have)
-                                |                 |
-                             segment            y_hat --g_s--> the teacher's picture, a dose's target
+pixels --g_a--> y --h_a, round--> z --+
+                |                     v
+                '----> microdose.latents.encode_picture (the graphs and tables that clients have)
+                            |                 |
+                         segment            y_hat --g_s--> the teacher's picture, a dose's target
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
 """The one door to CompressAI's entropy models.
 
-CompressAI's package ``__init__`` imports its whole model zoo, and with it torchvision, torch_geometric and
-pandas. A CPU-only torch cannot import PyPI's torchvision (``operator torchvision::nms does not exist``). Only
+CompressAI's package `__init__` imports its whole model zoo, and with it torchvision, torch_geometric and
+pandas. A CPU-only torch cannot import PyPI's torchvision (`operator torchvision::nms does not exist`). Only
 the entropy models and one op are needed here, so the package is entered by its folder: a bare module that has
-CompressAI's real ``__path__`` stands in for the package, its ``__init__`` never runs, and its submodules load
+CompressAI's real `__path__` stands in for the package, its `__init__` never runs, and its submodules load
 as usual.
 """
 

@@ -24,7 +24,7 @@ DOSE_SCALES = tuple(0.02 * 1.35**k for k in range(28))
 def export_base(
     name: str, teacher: str, hyper_graph: bytes, z_prior: EntropyBottleneck, student: Student
 ) -> LoadedBase:
-    """The base of a teacher and a student. ``teacher`` is the digest of its weights."""
+    """The base of a teacher and a student. `teacher` is the digest of its weights."""
     student_graph = student_to_onnx(student)
     document = Base(
         name=name,

@@ -1,13 +1,11 @@
 """The folder that a teacher ships in, with the bases of its students. No torch: the API needs bases alone.
 
-::
-
     weights/<teacher>/teacher.safetensors   parameters of g_a, g_s and the hyperprior; preset in the metadata
                       meta.json             data, steps, command, results
                       hyper.onnx            the hyper-synthesis, the same for all students
                       <student>/            base.json student.onnx
 
-A student's folder is its profile: what a publisher asks for, and ``GET /v1/bases`` lists.
+A student's folder is its profile: what a publisher asks for, and `GET /v1/bases` lists.
 """
 
 from importlib.resources import files

@@ -1,6 +1,6 @@
 """The mean-scale hyperprior: h_a, two h_s, a factorised prior for z, a Gaussian for y (Minnen et al. 2018).
 
-h_s predicts log2(sigma) rather than sigma: its integer twin (``codec.integer``) then needs nothing but
+h_s predicts log2(sigma) rather than sigma: its integer twin (`codec.integer`) then needs nothing but
 comparisons to choose an entropy table, and the precision is the same at every scale.
 """
 
@@ -85,7 +85,7 @@ class Hyperprior(nn.Module):
         return HyperOutput(y_hat, y_bits + z_bits, rounded_y_bits + rounded_z_bits.detach())
 
     def parameters_of(self, z_hat: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of each latent, cropped to ``size`` = (h, w)."""
+        """Mean and standard deviation of each latent, cropped to `size` = (h, w)."""
         height, width = size
         mu = self.h_s_mean(z_hat)[..., :height, :width]
         log_scale = self.log_scale_bound(self.h_s_scale(z_hat))[..., :height, :width]

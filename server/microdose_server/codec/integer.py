@@ -2,7 +2,7 @@
 
 One wrong entropy table destroys the rest of a stream, and float networks disagree between processors. Here
 every weight and activation is an integer held in float32, and each output channel's weights are scaled so
-that no partial sum, in whatever order, can leave the 2^24 integers that float32 holds exactly::
+that no partial sum, in whatever order, can leave the 2^24 integers that float32 holds exactly:
 
     z_hat in +-clamp --deconv--> acc --floor(acc / 2^e)--> clip 0..255 --deconv--> ... --conv--> floor
                          |acc| < 2^24 by construction          scale in 1/128 octaves above 0.11,
@@ -60,7 +60,7 @@ class IntegerSynthesis:
 
     @torch.no_grad()
     def __call__(self, z_hat: Tensor) -> Tensor:
-        """Integer-valued [N, Cz, h, w] -> integer-valued [N, C, 4h, 4w], in the dtype of ``z_hat``."""
+        """Integer-valued [N, Cz, h, w] -> integer-valued [N, C, 4h, 4w], in the dtype of `z_hat`."""
         x = z_hat
         for number, layer in enumerate(self.layers):
             weight, bias = (
@@ -81,9 +81,9 @@ class IntegerSynthesis:
 def quantise_synthesis(
     network: HyperSynthesis, pictures: Sequence[Tensor], clamp: int, gain: float, shift: float
 ) -> IntegerSynthesis:
-    """The integer twin of ``gain * (network(z_hat) + shift)``.
+    """The integer twin of `gain * (network(z_hat) + shift)`.
 
-    ``pictures`` are the integer hyper-latents [1, Cz, h, w] of real pictures: they show how far activations
+    `pictures` are the integer hyper-latents [1, Cz, h, w] of real pictures: they show how far activations
     reach.
     """
     convolutions = [layer for layer in network if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]

@@ -64,7 +64,7 @@ def micro_rn(channels: int, blocks: int) -> nn.Sequential:
 
 
 def projected_micro_rn(outer: int, channels: int, blocks: int) -> nn.Sequential:
-    """Blocks of ``channels`` between 1x1 convolutions from and to ``outer`` channels; a fresh one gives 0."""
+    """Blocks of `channels` between 1x1 convolutions from and to `outer` channels; a fresh one gives 0."""
     leave = nn.Conv2d(channels, outer, 1)
     middle = [(str(number), MicroBlock(channels)) for number in range(blocks)]
     parts = [("enter", nn.Conv2d(outer, channels, 1)), *middle, ("leave", leave)]

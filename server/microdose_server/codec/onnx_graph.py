@@ -39,7 +39,7 @@ class GraphWriter:
         return self._node("Cast", [name], to=TensorProto.FLOAT)
 
     def conv(self, x: str, weight: str, bias: str | None, kernel: int, groups: int = 1) -> str:
-        """Same-padded convolution of stride 1; ``weight`` and ``bias`` are constants."""
+        """Same-padded convolution of stride 1; `weight` and `bias` are constants."""
         inputs = [x, weight] if bias is None else [x, weight, bias]
         return self._node("Conv", inputs, kernel_shape=[kernel] * 2, pads=[kernel // 2] * 4, group=groups)
 
@@ -65,7 +65,7 @@ class GraphWriter:
         return self._node(kind, list(inputs))
 
     def finish(self, inputs: Sequence[tuple[str, int]], outputs: Sequence[tuple[str, str, int]]) -> bytes:
-        """The serialized model. ``inputs``: (name, channels); ``outputs``: (name, its source, channels)."""
+        """The serialized model. `inputs`: (name, channels); `outputs`: (name, its source, channels)."""
         for name, source, _ in outputs:
             self._nodes.append(helper.make_node("Identity", [source], [name]))
         graph = helper.make_graph(

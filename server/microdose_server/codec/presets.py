@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Preset:
     """A teacher's shape.
 
-    ``width`` is the number of channels at 1/16 resolution (960 in HiFiC); each step outwards halves it, but
-    never below ``outer_least``. ``norm`` keeps HiFiC's ChannelNorm, which narrow teachers are better without:
+    `width` is the number of channels at 1/16 resolution (960 in HiFiC); each step outwards halves it, but
+    never below `outer_least`. `norm` keeps HiFiC's ChannelNorm, which narrow teachers are better without:
     over a few channels it throws brightness away.
     """
 

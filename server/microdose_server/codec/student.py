@@ -1,11 +1,9 @@
 """Students: light decoders of one form. A head, MicroRN with a long skip around it, a tail that paints.
 
-::
-
     y_hat --head--> h --MicroRN--> + --tail--> x_hat
                     '--------------^
 
-A light student's tail is at most a quarter of its work::
+A light student's tail is at most a quarter of its work:
 
     up, block at 1/8 --> up, block at 1/4 --> up by 4
 
@@ -64,8 +62,8 @@ STUDENTS: dict[str, StudentPreset] = {
 class Student(nn.Module):
     """The folded student: its parameters are exactly the constants of its ONNX graph, by the same names.
 
-    y_hat [N, C, h, w] -> x_hat [N, 3, 16h, 16w], nominally in 0..1. ``hidden`` is the width of MicroRN's
-    blocks, ``width`` that of what comes out of it.
+    y_hat [N, C, h, w] -> x_hat [N, 3, 16h, 16w], nominally in 0..1. `hidden` is the width of MicroRN's
+    blocks, `width` that of what comes out of it.
     """
 
     def __init__(self, latent_channels: int, width: int, hidden: int, head: nn.Module) -> None:

@@ -1,7 +1,5 @@
 """The teacher: HiFiC's encoder, generator and mean-scale hyperprior (Mentzer et al. 2020, arXiv 2006.09965).
 
-::
-
     x --g_a--> y --h_a--> z --round--> z_hat --h_s--> mu, sigma
                |                                       |
                '----------- round(y - mu) + mu <-------'
@@ -75,7 +73,7 @@ class Generator(nn.Module):
 
 
 class TeacherOutput(NamedTuple):
-    """x_hat [N, 3, H, W]; y_hat [N, C, h, w]; ``bits`` of noisy (differentiable) and rounded latents."""
+    """x_hat [N, 3, H, W]; y_hat [N, C, h, w]; `bits` of noisy (differentiable) and rounded latents."""
 
     x_hat: Tensor
     y_hat: Tensor
@@ -106,6 +104,6 @@ class Teacher(nn.Module):
 
 
 def pad_to_stride(x: Tensor, stride: int = STRIDE) -> Tensor:
-    """Repeat the right and lower edge until both sides are multiples of ``stride``."""
+    """Repeat the right and lower edge until both sides are multiples of `stride`."""
     height, width = x.shape[-2:]
     return F.pad(x, (0, -width % stride, 0, -height % stride), mode="replicate")

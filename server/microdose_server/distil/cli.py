@@ -1,4 +1,4 @@
-"""``microdose-server distil``: a generic student of a teacher, exported as a base in the teacher's folder."""
+"""`microdose-server distil`: a generic student of a teacher, exported as a base in the teacher's folder."""
 
 import argparse
 import json
@@ -34,7 +34,7 @@ CHECKPOINT = "checkpoint.pt"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``distil``."""
+    """Declare the options of `distil`."""
     parser.epilog = "example: microdose-server distil runs/medium photos/ --student live --hours 0.4"
     parser.add_argument(
         "teacher", type=Path, help="folder with teacher.safetensors; the base goes into a folder in it"
@@ -130,7 +130,7 @@ def _hyper_there(folder: Path, teacher: str) -> bytes | None:
 
 @torch.inference_mode()
 def hyper_latents(teacher: Teacher, photos: list[Pixels]) -> list[Tensor]:
-    """Integer z [1, Cz, h, w] of the upper left corners of pictures spread over ``photos``."""
+    """Integer z [1, Cz, h, w] of the upper left corners of pictures spread over `photos`."""
     chosen = photos[:: max(1, len(photos) // CALIBRATION_PICTURES)]
     hyperprior, latents = teacher.hyperprior, []
     for photo in chosen:

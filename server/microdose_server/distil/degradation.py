@@ -1,7 +1,5 @@
 """Where MicroRN's depthwise kernels and gains come from: one vector v (DASR, Wang et al., CVPR 2021).
 
-::
-
     v [64] --linear, LReLU, linear--> depthwise kernels [C, 1, 3, 3]     } of every degradation-aware
            --linear, LReLU, linear, sigmoid--> gains [C, 1, 1]           } convolution
 

@@ -24,7 +24,7 @@ class Reference(NamedTuple):
 
 @torch.no_grad()
 def reference_of(pixels: Tensor, lpips: LPIPS) -> Reference:
-    """What ``distortion`` compares with."""
+    """What `distortion` compares with."""
     large_enough = min(pixels.shape[-2:]) >= LPIPS_LEAST_SIDE
     return Reference(pixels, lpips.embed(pixels) if large_enough else None)
 

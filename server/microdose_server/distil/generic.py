@@ -2,7 +2,7 @@
 
 The teacher labels every crop: its y_hat is the student's input and its picture the target, so no original is
 needed and the sharp optimum is within reach without a discriminator (Hinton et al. 2015 for the idea of a
-transfer set). An ``Aim`` can mix the originals in, or match the teacher's features as well.
+transfer set). An `Aim` can mix the originals in, or match the teacher's features as well.
 """
 
 import time
@@ -38,8 +38,8 @@ def generic_recipe() -> Recipe:
 class Aim:
     """What a student is to match.
 
-    ``alpha``: the teacher's share of the target, in 0..1; the rest is the original's (0: no teacher at all).
-    ``features``: weight of the squared error, in units of their variance, between the teacher's features
+    `alpha`: the teacher's share of the target, in 0..1; the rest is the original's (0: no teacher at all).
+    `features`: weight of the squared error, in units of their variance, between the teacher's features
     after its tower and a linear image of the student's after MicroRN (FitNets, Romero et al. 2015).
     """
 
@@ -172,7 +172,7 @@ def distil_generic(
     report: Callable[[Progress], None],
     save: Callable[[GenericRun], None] = lambda run: None,
 ) -> Student:
-    """Train until the budget is spent and return the folded student; ``save`` is called every two minutes.
+    """Train until the budget is spent and return the folded student; `save` is called every two minutes.
 
     Raises Diverged.
     """

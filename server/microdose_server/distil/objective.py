@@ -1,7 +1,5 @@
 """What a student is trained to do on one piece of a sequence, all in the unit of the distortion.
 
-::
-
     distortion     k_M * MSE + k_P * LPIPS to the teacher's picture
     + features     weight * distortion at the start * (error of the tower's features / error at the start)
     + adversarial  beta * -log D(x_hat | y_hat), if there is a discriminator
@@ -31,7 +29,7 @@ RIDGE = 1e-3
 
 
 class Objective:
-    """The loss of changed weights of the generic ``student`` on tiles of a sequence."""
+    """The loss of changed weights of the generic `student` on tiles of a sequence."""
 
     def __init__(
         self,
@@ -44,7 +42,7 @@ class Objective:
         beta: float = 0.0,
         discriminator: Discriminator | None = None,
     ) -> None:
-        """Weights as above. Raises ValueError for a ``beta`` without discriminator."""
+        """Weights as above. Raises ValueError for a `beta` without discriminator."""
         if beta > 0.0 and discriminator is None:
             raise ValueError("an adversarial term needs the teacher's discriminator")
         self.both = placed(_TrunkAndPicture(student.requires_grad_(False)), device)

@@ -85,7 +85,7 @@ class Scales:
         return Candidate(kind, blob, distortion, distortion + self.terms.price(len(blob)))
 
     def search(self, kind: DoseKind, learner: Learner, start: float) -> float:
-        """The scale of least cost near ``start``."""
+        """The scale of least cost near `start`."""
 
         def cost(scale: float) -> float:
             candidate = self.weigh(kind, steps_at(scale, self.run.patch, learner))

@@ -1,11 +1,9 @@
 """From a sequence to its dose: climb the ladder as far as it can pay, and send the cheapest rung.
 
-::
-
-    for gains, then low-rank or full, each from what the gains have learnt:
-        train freely --> train in steps that a model gives --> least D + lmbda * bpp near them: the steps
-                     --> train in these --> coded: a candidate
-    no dose and all candidates --least D + lmbda * bpp, from measured bytes--> what is sent
+for gains, then low-rank or full, each from what the gains have learnt:
+    train freely --> train in steps that a model gives --> least D + lmbda * bpp near them: the steps
+                 --> train in these --> coded: a candidate
+no dose and all candidates --least D + lmbda * bpp, from measured bytes--> what is sent
 """
 
 import math
@@ -72,13 +70,13 @@ def specialise(
     Args:
         choice: AUTO sends what is cheapest, which may be nothing. A rung sends a dose of that rung, even
             where AUTO would find it not worth its bytes. NONE trains nothing.
-        lmbda: the distortion that a bit per pixel may cost; None takes ``rate.DEFAULT_LMBDA``.
+        lmbda: the distortion that a bit per pixel may cost; None takes `rate.DEFAULT_LMBDA`.
         budget: steps, and seconds with all searching and weighing; whichever ends first.
         parents: the chain of doses to build on, the oldest first. The dose is then a difference to their
             weights, and no dose means that they go on serving.
         most_bytes: no dose of more bytes is sent, whatever the choice.
         keeper: keeps the run, which goes on from what is kept if that is this same run.
-        recipe: learning rates and weights of the loss's terms. Its ``beta`` needs the ``discriminator``.
+        recipe: learning rates and weights of the loss's terms. Its `beta` needs the `discriminator`.
     """
     if choice is DoseChoice.NONE or not targets:
         return Dosed(None, DoseKind.NONE, 0.0, 0.0)

@@ -15,7 +15,7 @@ from microdose_server.distil.tiles import Target
 
 
 def keep_target(folder: Path, number: int, encoded: Encoded) -> Target:
-    """Write picture ``number`` into ``folder``, and give it back as maps of its files."""
+    """Write picture `number` into `folder`, and give it back as maps of its files."""
     return Target(
         _kept(folder / f"{number:05}.y_hat.npy", encoded.y_hat),
         _kept(folder / f"{number:05}.x_hat.npy", encoded.x_hat),

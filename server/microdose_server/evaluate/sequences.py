@@ -10,7 +10,7 @@ from microdose_server.intake.clip import read_clip
 
 
 def read_sequence(path: Path, count: int) -> list[Pixels]:
-    """At most ``count`` pictures, evenly spread over the whole. Raises BadUpload where there are none."""
+    """At most `count` pictures, evenly spread over the whole. Raises BadUpload where there are none."""
     if path.is_file():
         with path.open("rb") as clip:
             wanted = set(spread(sum(1 for _ in read_clip(clip)), count))
@@ -22,5 +22,5 @@ def read_sequence(path: Path, count: int) -> list[Pixels]:
 
 
 def spread(length: int, count: int) -> list[int]:
-    """``count`` numbers out of 0 .. length - 1, evenly; all of them if there are no more."""
+    """`count` numbers out of 0 .. length - 1, evenly; all of them if there are no more."""
     return sorted({int(n) for n in np.linspace(0, length - 1, min(length, count))})

@@ -46,7 +46,7 @@ class Quality:
 
 
 def quality(references: Sequence[Pixels], shown: Sequence[Pixels], dists_of: int) -> Quality:
-    """Of all pictures; DISTS, which is slow, of ``dists_of`` of them, evenly chosen."""
+    """Of all pictures; DISTS, which is slow, of `dists_of` of them, evenly chosen."""
     pairs = list(zip(references, shown, strict=True))
     # The mean squared error may be 0 in one picture, but hardly in all.
     error = fmean(10.0 ** (-psnr(*pair) / 10.0) for pair in pairs)
@@ -57,7 +57,7 @@ def quality(references: Sequence[Pixels], shown: Sequence[Pixels], dists_of: int
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to show the sequence. ``seconds``: what it took to distil; ``bpp_total`` has every byte but the
+    """A way to show the sequence. `seconds`: what it took to distil; `bpp_total` has every byte but the
     base's.
     """
 
@@ -71,7 +71,7 @@ class Variant:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A sequence, coded once by the teacher. ``dists_of``: how many pictures DISTS is measured on; ``lmbda``:
+    """A sequence, coded once by the teacher. `dists_of`: how many pictures DISTS is measured on; `lmbda`:
     the distortion that a bit per pixel may cost.
     """
 
@@ -99,7 +99,7 @@ class Study:
     def variant(
         self, name: str, shown: Sequence[Pixels], size: int, dose_bytes: int = 0, seconds: float = 0.0
     ) -> Variant:
-        """The quality of pictures that cost ``size`` bytes in all."""
+        """The quality of pictures that cost `size` bytes in all."""
         return Variant(
             name,
             dose_bytes,

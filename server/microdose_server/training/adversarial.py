@@ -58,7 +58,7 @@ class AdversarialRun(Run):
         return stage_two_loss(self.teacher, self.discriminator, lpips, x, self.recipe, progress, self.peers)
 
     def state(self) -> RunState:
-        """A snapshot for ``save_state``; every process of the run has to take it."""
+        """A snapshot for `save_state`; every process of the run has to take it."""
         return replace(
             super().state(),
             discriminator=self.discriminator.state_dict(),
@@ -66,7 +66,7 @@ class AdversarialRun(Run):
         )
 
     def restore(self, state: RunState) -> None:
-        """Go on exactly where ``state`` was taken. Raises UnsupportedVersion if other weights learnt then."""
+        """Go on exactly where `state` was taken. Raises UnsupportedVersion if other weights learnt then."""
         super().restore(state)
         self.discriminator.load_state_dict(state.discriminator)
         self.discriminator_optimizer.load_state_dict(state.discriminator_optimizer)

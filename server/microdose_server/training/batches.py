@@ -1,9 +1,7 @@
 """Batches cut ahead of time by a few threads, so that the device does not wait for them.
 
-::
-
-    generator --what to cut--> threads --[N, 3, crop, crop]--> queue of AHEAD batches --> the loop
-        '-- its state after each batch travels with it: a checkpoint knows nothing of batches not yet taken
+generator --what to cut--> threads --[N, 3, crop, crop]--> queue of AHEAD batches --> the loop
+    '-- its state after each batch travels with it: a checkpoint knows nothing of batches not yet taken
 """
 
 import time
@@ -30,9 +28,9 @@ class _Pending(NamedTuple):
 
 
 class Batches:
-    """Endless batches of this process's share, equal to ``data.crops`` of one that is alone.
+    """Endless batches of this process's share, equal to `data.crops` of one that is alone.
 
-    ``rng`` advances as batches are taken, not as they are prepared. Use as a context: it has threads.
+    `rng` advances as batches are taken, not as they are prepared. Use as a context: it has threads.
     """
 
     def __init__(

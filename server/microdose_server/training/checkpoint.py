@@ -31,18 +31,18 @@ class RunState:
     noise_rng: list[Tensor] = field(default_factory=list)
     """The state of the device's generator in each process of the run."""
     device: str = "cpu"
-    """The kind of device that ``noise_rng`` belongs to."""
+    """The kind of device that `noise_rng` belongs to."""
 
 
 def save_state(state: RunState, path: Path) -> None:
-    """Write beside ``path`` and rename over it: a killed run leaves the last good checkpoint."""
+    """Write beside `path` and rename over it: a killed run leaves the last good checkpoint."""
     temporary = path.with_suffix(".writing")
     torch.save(vars(state), temporary)
     temporary.replace(path)
 
 
 def load_state(path: Path, preset: str, stage: int | None = None) -> RunState:
-    """Read a checkpoint of ``preset``, and of ``stage`` where one is given.
+    """Read a checkpoint of `preset`, and of `stage` where one is given.
 
     Raises:
         NotFound: there is none.

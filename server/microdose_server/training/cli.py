@@ -1,4 +1,4 @@
-"""``microdose-server train``: either stage of the teacher, on a folder or shards of photographs."""
+"""`microdose-server train`: either stage of the teacher, on a folder or shards of photographs."""
 
 import argparse
 import json
@@ -34,7 +34,7 @@ EVALUATE_EVERY = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``train``."""
+    """Declare the options of `train`."""
     parser.epilog = (
         "example: microdose-server train photos/ -o runs/one --hours 2, then "
         "microdose-server train photos/ -o runs/two --hours 1 --stage 2 --from runs/one/checkpoint.pt"

@@ -9,11 +9,11 @@ from torch.utils.tensorboard import SummaryWriter
 from microdose_server.training.loop import StepReport
 
 BOARD = "tensorboard"
-"""The folder beside the CSV file that ``tensorboard --logdir`` shows."""
+"""The folder beside the CSV file that `tensorboard --logdir` shows."""
 
 
 class Curve:
-    """Append the mean of every ``window`` reports to a CSV file whose columns are StepReport's fields.
+    """Append the mean of every `window` reports to a CSV file whose columns are StepReport's fields.
 
     A file that an earlier version began keeps its columns.
     """
@@ -41,7 +41,7 @@ class Curve:
         return mean
 
     def show(self, kind: str, figures: dict[str, float], step: int) -> None:
-        """Put figures on the board, as charts ``kind/name``."""
+        """Put figures on the board, as charts `kind/name`."""
         for name, value in figures.items():
             if name != "step":
                 self._board.add_scalar(f"{kind}/{name}", value, step)

@@ -50,7 +50,7 @@ def draw(
     crop: int,
     rng: np.random.Generator,
 ) -> list[Window]:
-    """What a batch shows: nothing else takes numbers from ``rng``.
+    """What a batch shows: nothing else takes numbers from `rng`.
 
     Photographs are drawn by area. Each crop covers 1 to 2 times its size and is scaled down to it, which
     HiFiC does to shed the artefacts of the source's own compression; half of them are mirrored.

@@ -42,8 +42,8 @@ class Budget:
 
 
 class StepReport(NamedTuple):
-    """One line of the curve. ``psnr`` in dB over the batch, ``loss`` in the recipe's units; stage 1 has no
-    ``adversarial`` and ``discriminator`` loss. ``waiting`` is the share of the step's time without a batch.
+    """One line of the curve. `psnr` in dB over the batch, `loss` in the recipe's units; stage 1 has no
+    `adversarial` and `discriminator` loss. `waiting` is the share of the step's time without a batch.
     """
 
     step: int
@@ -132,7 +132,7 @@ class Run:
                 self.ema[name].lerp_(value, 1.0 - decay)
 
     def state(self) -> RunState:
-        """A snapshot for ``save_state``; every process of the run has to take it."""
+        """A snapshot for `save_state`; every process of the run has to take it."""
         return RunState(
             self.teacher.preset.name,
             self.teacher.state_dict(),
@@ -148,7 +148,7 @@ class Run:
         )
 
     def restore(self, state: RunState) -> None:
-        """Go on exactly where ``state`` was taken. Raises UnsupportedVersion if other weights learnt then."""
+        """Go on exactly where `state` was taken. Raises UnsupportedVersion if other weights learnt then."""
         self.teacher.load_state_dict(state.model)
         for name, value in state.ema.items():
             self.ema[name].copy_(value)

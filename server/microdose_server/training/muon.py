@@ -1,7 +1,7 @@
 """Muon (Jordan et al. 2024): momentum whose matrices are made orthogonal before they move weights.
 
 A convolution's weight [out, in, k, k] counts as the matrix [out, in * k * k]. Its momentum G is replaced by
-the nearest matrix with orthogonal rows or columns, so that all directions of a layer learn at one speed::
+the nearest matrix with orthogonal rows or columns, so that all directions of a layer learn at one speed:
 
     gradient --momentum--> G --Newton-Schulz--> U V^T, where G = U S V^T --x 0.2 sqrt(longer side)--> update
 
@@ -83,7 +83,7 @@ def balanced(directions: Sequence[Tensor]) -> list[Tensor]:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for matrices (``is_matrix``), Adam for gains, biases, priors and thin layers."""
+    """Muon for matrices (`is_matrix`), Adam for gains, biases, priors and thin layers."""
 
     def __init__(
         self,

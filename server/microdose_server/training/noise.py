@@ -12,7 +12,7 @@ from microdose_server.training.peers import Peers
 
 
 def seed_noise(seed: int, peers: Peers) -> None:
-    """Start the noise of every process from ``seed``."""
+    """Start the noise of every process from `seed`."""
     torch.manual_seed(seed + peers.rank)
 
 
@@ -23,7 +23,7 @@ def noise_state(device: str) -> Tensor:
 
 
 def restore_noise(state: RunState, device: str, peers: Peers) -> None:
-    """Go on with the noise of ``state``, or with other noise if its run had other devices or processes."""
+    """Go on with the noise of `state`, or with other noise if its run had other devices or processes."""
     kind = torch.device(device)
     torch.set_rng_state(state.torch_rng)
     if state.device != kind.type or len(state.noise_rng) != peers.count:

@@ -1,7 +1,5 @@
 """HiFiC's losses: the generator's in both stages, and the discriminator's.
 
-::
-
     stage 1          rate + k_M * MSE + k_P * LPIPS
     stage 2          the same + beta * -log D(x_hat | y_hat)
     discriminator    -log D(x | y_hat) - log(1 - D(x_hat | y_hat))
@@ -24,7 +22,7 @@ from microdose_server.training.recipe import Recipe, StageTwo
 
 
 class TeacherLoss(NamedTuple):
-    """``loss`` is differentiable; the rest are plain figures of the batch for the log (0: not computed)."""
+    """`loss` is differentiable; the rest are plain figures of the batch for the log (0: not computed)."""
 
     loss: Tensor
     bpp: float
@@ -37,7 +35,7 @@ class TeacherLoss(NamedTuple):
 def stage_one_loss(
     teacher: Teacher, lpips: LPIPS, x: Tensor, recipe: Recipe, progress: float, peers: Peers = ALONE
 ) -> TeacherLoss:
-    """Rate, MSE and LPIPS of a batch x [N, 3, H, W] in 0..1, weighed as the recipe says at ``progress``."""
+    """Rate, MSE and LPIPS of a batch x [N, 3, H, W] in 0..1, weighed as the recipe says at `progress`."""
     return _fidelity(reconstruct(teacher, x), lpips, x, recipe, progress, peers)
 
 

@@ -9,7 +9,7 @@ from microdose_server.training.checkpoint import load_state
 
 
 def pack(checkpoint: Path, preset: str, folder: Path, meta: dict[str, object]) -> str:
-    """Write the averaged weights of a checkpoint in half precision, and meta.json, into ``folder``.
+    """Write the averaged weights of a checkpoint in half precision, and meta.json, into `folder`.
 
     Returns the digest that is the teacher's identity. Raises UnsupportedVersion for a checkpoint of another
     preset.

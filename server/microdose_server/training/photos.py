@@ -1,7 +1,5 @@
 """The photographs of a run: a folder of them, plain tar shards of them, or both; held in memory.
 
-::
-
     folder/*.jpg ...          --+
     folder/*.tar -- members     +--> (name, bytes) --threads: intake--> uint8 [H, W, 3]
     shard.tar    -- members   --+
@@ -40,7 +38,7 @@ def load_photos(source: Path, least_side: int) -> list[Pixels]:
     suffix of a picture are passed over.
 
     Raises:
-        BadUpload: there is none, one has a side shorter than ``least_side``, or a shard is damaged.
+        BadUpload: there is none, one has a side shorter than `least_side`, or a shard is damaged.
         BadPicture: intake refuses one.
     """
     with ThreadPoolExecutor(THREADS) as pool:

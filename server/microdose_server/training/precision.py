@@ -20,7 +20,7 @@ def placed(network: Network, device: str) -> Network:
 
 
 def as_placed(x: Tensor, device: str) -> Tensor:
-    """A batch [N, 3, H, W] on the device, ordered like the weights of what is ``placed``."""
+    """A batch [N, 3, H, W] on the device, ordered like the weights of what is `placed`."""
     return x.to(device, memory_format=torch.channels_last)
 
 

@@ -14,7 +14,7 @@ from microdose_server.training.lpips import LPIPS
 
 
 class HeldOut(NamedTuple):
-    """Means over the held-out pictures; ``bpp`` is estimated from the likelihoods of the rounded latents."""
+    """Means over the held-out pictures; `bpp` is estimated from the likelihoods of the rounded latents."""
 
     bpp: float
     psnr: float
@@ -38,8 +38,8 @@ def evaluate_held_out(
     sheet: Path,
     side: int = 384,
 ) -> HeldOut:
-    """Code the centre of each picture with ``weights`` in place of the teacher's own, and write original over
-    reconstruction, side by side, to ``sheet``."""
+    """Code the centre of each picture with `weights` in place of the teacher's own, and write original over
+    reconstruction, side by side, to `sheet`."""
     device = next(teacher.parameters()).device
     own = {name: value.clone() for name, value in teacher.state_dict().items()}
     teacher.load_state_dict(weights)

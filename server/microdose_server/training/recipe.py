@@ -15,7 +15,7 @@ ENCODER = ("g_a", "hyperprior")
 
 @dataclass(frozen=True)
 class Recipe:
-    """Stage 1: rate + k_M * MSE (0..255) + k_P * LPIPS, the rate steered to ``target_bpp`` by two weights.
+    """Stage 1: rate + k_M * MSE (0..255) + k_P * LPIPS, the rate steered to `target_bpp` by two weights.
 
     All fractions are of the whole run, which may be measured in steps or in hours.
     """
@@ -54,7 +54,7 @@ class Recipe:
         return self.target_bpp * (self.relaxed_target if progress < self.relaxed_until else 1.0)
 
     def rate_weight_at(self, progress: float, bpp: float) -> float:
-        """Weight of the rate term for a batch that costs ``bpp``."""
+        """Weight of the rate term for a batch that costs `bpp`."""
         weight = self.lmbda_above if bpp > self.target_at(progress) else self.lmbda_below
         relaxed = 0.5 if progress < self.relaxed_until else 1.0
         rising = progress < self.rate_from_zero_until
@@ -73,7 +73,7 @@ class Recipe:
 class StageTwo(Recipe):
     """Stage 2: stage 1's loss from start to end, plus beta * (-log D), from the weights that stage 1 left.
 
-    With ``frozen=ENCODER`` only the generator learns and the bits stay what they are, as in MS-ILLM (Muckley
+    With `frozen=ENCODER` only the generator learns and the bits stay what they are, as in MS-ILLM (Muckley
     et al. 2023), which then needs a tenth of HiFiC's steps.
     """
 

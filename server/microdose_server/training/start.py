@@ -13,7 +13,7 @@ def teacher_from(source: Path, preset: Preset) -> Teacher:
     """A teacher in training, with the average of a checkpoint file or the weights of a teacher's folder.
 
     Raises:
-        NotFound: ``source`` is neither.
+        NotFound: `source` is neither.
         UnsupportedVersion: it is of another preset.
     """
     if source.is_dir():
