@@ -1,11 +1,8 @@
-"""The house rules that a program can check: who imports whom, what the README promises, which version."""
+"""The house rules that a program can check: who imports whom, which versions."""
 
-import argparse
 import ast
-import importlib
 import importlib.metadata
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
@@ -15,7 +12,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-README = (ROOT / "README.md").read_text()
 
 HEAVY = {"torch", "torchvision", "compressai", "fastapi", "starlette", "uvicorn", "rq", "av", "matplotlib"}
 FORBIDDEN = {
@@ -70,54 +66,6 @@ def imports(tree: ast.AST) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.append(node.module)
     return found
-
-
-def blocks(language: str) -> list[str]:
-    """The README's code blocks in that language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-
-
-def commands(program: str) -> list[list[str]]:
-    """The arguments of every call of `program` in the README's shell blocks."""
-    text = [line.partition(" | ")[0] for block in blocks("sh") for line in block.splitlines()]
-    lines = [shlex.split(line, comments=True) for line in text]
-    return [line[1:] for line in lines if line and line[0] == program]
-
-
-@pytest.mark.parametrize("program", ["microdose", "microdose-server"])
-def test_readme_commands_parse(program: str) -> None:
-    module, _, main = PROJECT["project"]["scripts"][program].partition(":")
-    cli = importlib.import_module(module)
-    assert callable(getattr(cli, main))
-    parser = getattr(cli, {"microdose": "build_parser", "microdose-server": "parser"}[program])()
-    assert isinstance(parser, argparse.ArgumentParser)
-    assert commands(program)
-    for arguments in commands(program):
-        parser.parse_args(arguments)
-
-
-def test_readme_make_targets_exist() -> None:
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert {"demo", "test"} <= set(re.findall(r"\bmake ([a-z-]+)", README)) <= set(targets)
-
-
-def test_readme_python_names_exist() -> None:
-    for node in (node for example in blocks("python") for node in ast.walk(ast.parse(example))):
-        if isinstance(node, ast.ImportFrom):
-            module = importlib.import_module(str(node.module))
-            assert all(hasattr(module, alias.name) for alias in node.names)
-
-
-@pytest.mark.parametrize(
-    "document", [ROOT / "README.md", *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name
-)
-def test_links_and_paths_lead_somewhere(document: Path) -> None:
-    text = document.read_text()
-    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
-    paths = re.findall(r"\b(?:shared|client|server|examples|benchmarks|docker)/[\w/.-]*\w", text)
-    missing = [link for link in links if not (document.parent / link).exists()]
-    missing += [path for path in paths if not (ROOT / path).exists()]
-    assert not missing
 
 
 def test_versions_agree() -> None:
