@@ -78,7 +78,8 @@ def measure(args: argparse.Namespace, report: Report) -> Tally:
     count = args.count if args.count or args.minutes else 20
     environ = {
         "MICRODOSE_LEASE_S": str(args.lease_s),
-        "MICRODOSE_DISTIL_STEPS": "3",
+        "MICRODOSE_DISTIL_STEPS": "12",
+        "MICRODOSE_CHECKPOINT_S": "0",
         "MICRODOSE_JOB_ATTEMPTS": "100000",
     }
     with ExitStack() as stack:

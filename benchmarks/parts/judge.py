@@ -18,7 +18,7 @@ from microdose_client import Client
 from microdose_client.play import DecodedPicture
 from microdose_server.store.bus import read_stream
 
-PICTURES, WIDTH, HEIGHT = 4, 96, 64
+PICTURES, WIDTH, HEIGHT = 12, 96, 64
 
 
 def judge(client: Client, bus: redis.Redis, sequence: str, pictures: int, tally: Tally) -> None:
