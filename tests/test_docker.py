@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,15 @@ def test_the_gpu_is_reserved_for_its_worker_alone(config: dict[str, Any]) -> Non
     assert config["services"]["worker-gpu"]["command"] == ["worker", "--device", "cuda"]
     plain = json.loads(compose().stdout)
     assert set(plain["services"]) == SERVICES - {"worker-gpu", "relay", "relay-door"}
+
+
+def test_the_bus_forgets_nothing_that_it_has_answered(config: dict[str, Any]) -> None:
+    options = set(pairwise(config["services"]["valkey"]["command"]))
+    assert options >= {
+        ("--appendonly", "yes"),
+        ("--appendfsync", "always"),
+        ("--maxmemory-policy", "noeviction"),
+    }
 
 
 def test_a_relay_stands_alone_and_is_told_whom_to_ask(config: dict[str, Any]) -> None:

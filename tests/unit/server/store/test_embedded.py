@@ -107,4 +107,5 @@ def test_every_write_is_kept_and_none_is_evicted(tmp_path: Path) -> None:
     words = arguments(tmp_path, tmp_path / "socket")
     options = dict(zip(words[::2], words[1::2], strict=True))
     assert options["--appendonly"] == "yes"
+    assert options["--appendfsync"] == "always"
     assert options["--maxmemory-policy"] == "noeviction"
