@@ -37,7 +37,7 @@ class OverfitRecipe:
             Group.MATRIX: 0.012,
         }
     )
-    pull: float = 0.1
+    pull: float = 0.01
     features: float = 0.1
     beta: float = 0.0
 
