@@ -13,7 +13,7 @@ and teacher are in bfloat16.
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
 from microdose_server.evaluate import program
+from microdose_server.evaluate.convolutions import Call, calls_of
 from microdose_server.evaluate.machine import machine
 from microdose_server.training.adversarial import AdversarialRun
 from microdose_server.training.batches import Batches
@@ -56,41 +56,20 @@ class Row:
     optimizer_gmac: float
     gmac_per_s: float
     roofline_fraction: float
+    convolutions_alone_s: float | None
+    """All its convolutions one by one, each at its best; None on a GPU, where work is only queued."""
     waiting: float
     peak_gpu_gib: float | None
 
 
-def count_macs(networks: Sequence[nn.Module], call: Callable[[], object]) -> int:
-    """Multiply-accumulates of the networks' convolutions in `call`, and of the gradients it asks for."""
-    total = 0
-
-    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
-        weight = layer.weight
-        assert isinstance(weight, Tensor)
-        # A transposed convolution spreads each input over its kernel; a plain one gathers each output.
-        places = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
-        gradients = inputs[0].requires_grad + weight.requires_grad if torch.is_grad_enabled() else 0
-        total += (1 + gradients) * weight.numel() * places.shape[0] * places.shape[2] * places.shape[3]
-
-    modules = [layer for network in networks for layer in network.modules()]
-    layers = [layer for layer in modules if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
-    handles = [layer.register_forward_hook(count) for layer in layers]
-    try:
-        call()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return total
-
-
-def step_macs(run: Run, batches: Batches, lpips: LPIPS) -> tuple[int, int]:
-    """Multiply-accumulates of one step of the run: of its networks, and of its optimiser."""
+def step_work(run: Run, batches: Batches, lpips: LPIPS) -> tuple[list[Call], int]:
+    """One step of the run: its convolutions, and the multiply-accumulates of its optimiser."""
     networks = [run.teacher, lpips, *([run.discriminator] if isinstance(run, AdversarialRun) else [])]
-    work = count_macs(networks, lambda: run.learn(batches, lpips, PROGRESS))
+    with calls_of(networks) as calls:
+        run.learn(batches, lpips, PROGRESS)
     with FlopCounterMode(display=False) as counter:
         run.optimizer.step()
-    return work, counter.get_total_flops() // 2
+    return calls, counter.get_total_flops() // 2
 
 
 def gemm_rate(device: str, rounds: int = 5) -> float:
@@ -125,7 +104,7 @@ def measure(preset: str, stage: int, args: argparse.Namespace, lpips: LPIPS, rat
     photos = load_photos(args.photos, args.crop) if args.photos else [noise(args.crop)]
     times, waits = [], 0.0
     with Batches(photos, args.batch, args.crop, np.random.default_rng(0)) as batches:
-        work, moving = step_macs(run, batches, lpips)
+        calls, moving = step_work(run, batches, lpips)
         for number in range(args.steps + 1):
             batches.waited()
             begin = perf_counter()
@@ -134,7 +113,8 @@ def measure(preset: str, stage: int, args: argparse.Namespace, lpips: LPIPS, rat
             if number:
                 times.append(perf_counter() - begin)
                 waits += batches.waited()
-    step_s = float(np.median(times))
+    step_s, work = float(np.median(times)), sum(call.macs() for call in calls)
+    alone_s = sum(call.seconds() for call in calls) if torch.device(device).type == "cpu" else None
     return Row(
         preset,
         stage,
@@ -143,6 +123,7 @@ def measure(preset: str, stage: int, args: argparse.Namespace, lpips: LPIPS, rat
         moving / 1e9,
         (work + moving) / step_s / 1e9,
         (work + moving) / step_s / rate,
+        alone_s,
         waits / sum(times),
         peak(device),
     )
@@ -173,11 +154,13 @@ def figures(rows: Sequence[Row]) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     """All rows, for people."""
-    lines = ["preset   stage     step, s       GMAC       Muon     GMAC/s  of roofline  waiting"]
+    lines = ["preset   stage   step, s      GMAC      Muon    GMAC/s  of roofline  alone, s  waiting"]
     for row in found["rows"]:
+        alone = row["convolutions_alone_s"]
         lines.append(
-            f"{row['preset']:9}{row['stage']:5}{row['step_s']:12.3f}{row['gmac']:11.1f}{row['optimizer_gmac']:11.1f}"
-            f"{row['gmac_per_s']:11.1f}{row['roofline_fraction']:13.2f}{row['waiting']:9.3f}"
+            f"{row['preset']:9}{row['stage']:5}{row['step_s']:10.3f}{row['gmac']:10.1f}{row['optimizer_gmac']:10.1f}"
+            f"{row['gmac_per_s']:10.1f}{row['roofline_fraction']:13.2f}"
+            f"{'-' if alone is None else f'{alone:.3f}':>10}{row['waiting']:9.3f}"
         )
     return "\n".join([*lines, f"matrix product: {found['gemm_gmac_per_s']:.1f} GMAC/s"])
 
