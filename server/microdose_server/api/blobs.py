@@ -15,10 +15,11 @@ from microdose_server.store.blobs import BlobStore
 
 router = APIRouter(prefix="/blobs", tags=["blobs"])
 BYTES: Final = "application/octet-stream"
-_BYTES = {BYTES: {"schema": {"type": "string", "format": "binary"}}}
+BINARY: Final[dict[str, Any]] = {BYTES: {"schema": {"type": "string", "format": "binary"}}}
+"""A body of them, for the OpenAPI description."""
 DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"content": _BYTES},
-    206: {"description": "The ranges asked for", "content": _BYTES | {"multipart/byteranges": {}}},
+    200: {"content": BINARY},
+    206: {"description": "The ranges asked for", "content": BINARY | {"multipart/byteranges": {}}},
     304: {"description": "It never changes"},
     **problems("not-found", "range-not-satisfiable"),
 }

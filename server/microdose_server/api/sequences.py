@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Response
 
 from microdose.problem import FieldError, ProblemError, make_problem
-from microdose.resources import Job, Page, Sequence, SequenceComplete, SequenceCreate, SequenceState
+from microdose.resources import Job, Page, Sequence, SequenceComplete, SequenceCreate
 from microdose_server.api.auth import PUBLISH, READ, Publisher
 from microdose_server.api.ids import SequenceId
 from microdose_server.api.media import accept
@@ -13,10 +13,10 @@ from microdose_server.api.problem import problems
 from microdose_server.api.query import Cursor, Limit
 from microdose_server.api.services import Here, Services
 from microdose_server.store import arrivals
+from microdose_server.store.sequences import IN_WORK
 
 router = APIRouter(prefix="/sequences", tags=["sequences"])
 MISSING = problems("not-found")
-IN_WORK = (SequenceState.QUEUED, SequenceState.RUNNING)
 
 
 @router.post(

@@ -5,17 +5,18 @@ from pathlib import Path
 
 from microdose.errors import BadUpload
 from microdose_server.evaluate.metrics import Pixels
+from microdose_server.intake.kind import PICTURE_SUFFIXES
 from microdose_server.intake.picture import read_picture
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff"}
 
 
 def picture_files(folder: Path, limit: int | None = None) -> list[Path]:
     """The first `limit` picture files by name, or all. Raises BadUpload if there is none."""
     inside = folder.iterdir() if folder.is_dir() else ()
-    files = sorted(path for path in inside if path.suffix.lower() in SUFFIXES)[:limit]
+    files = sorted(path for path in inside if path.suffix.lower() in PICTURE_SUFFIXES)[:limit]
     if not files:
-        raise BadUpload(f"{folder} holds no picture: give a folder of {', '.join(sorted(SUFFIXES))} files")
+        raise BadUpload(
+            f"{folder} holds no picture: give a folder of {', '.join(sorted(PICTURE_SUFFIXES))} files"
+        )
     return files
 
 

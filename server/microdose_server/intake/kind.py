@@ -20,6 +20,8 @@ _AVIF_BRANDS: Final = (b"avif", b"avis", b"mif1", b"msf1")
 _HEIF_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 _CLIPS: Final = ((b"\x1aE\xdf\xa3", "matroska"), (b"YUV4MPEG2 ", "yuv4mpegpipe"))
 
+PICTURE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp"})
+"""Of files in a folder that are worth a look."""
 PICTURE_FORMATS: Final = "PNG, JPEG, WebP, AVIF, TIFF or BMP"
 CLIP_FORMATS: Final = "MP4, MOV, MKV, WebM, AVI or Y4M"
 

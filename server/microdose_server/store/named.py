@@ -17,10 +17,9 @@ from microdose.resources import Sequence, SequenceState
 from microdose_server.store.blobs import BlobStore
 from microdose_server.store.bus import read_manifest
 from microdose_server.store.drafts import read_checkpoint, read_drafts
-from microdose_server.store.sequences import Sequences
+from microdose_server.store.sequences import IN_WORK, Sequences
 
 PAGE = 200
-IN_WORK = (SequenceState.QUEUED, SequenceState.RUNNING)
 
 
 def all_sequences(client: redis.Redis) -> Iterator[Sequence]:

@@ -28,6 +28,7 @@ from microdose_server.store.fields import from_fields, to_field, to_fields
 from microdose_server.store.redis import Fields, text
 from microdose_server.store.scripts import run_script
 
+IN_WORK = (SequenceState.QUEUED, SequenceState.RUNNING)
 RESTARTABLE = (SequenceState.OPEN, SequenceState.FAILED, SequenceState.CANCELLED)
 
 DEFAULT_LIMITS = Limits()

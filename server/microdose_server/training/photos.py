@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from microdose.errors import BadPicture, BadUpload
+from microdose_server.intake.kind import PICTURE_SUFFIXES
 from microdose_server.intake.picture import read_picture
 from microdose_server.settings import Limits
 from microdose_server.training.data import Pixels
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp"}
 SHARD = ".tar"
 THREADS = 4
 LIMITS = Limits()
@@ -44,7 +44,7 @@ def load_photos(source: Path, least_side: int) -> list[Pixels]:
     with ThreadPoolExecutor(THREADS) as pool:
         photos = list(pool.map(partial(_decode, least_side=least_side), _files(source)))
     if not photos:
-        kinds = ", ".join(sorted(SUFFIXES))
+        kinds = ", ".join(sorted(PICTURE_SUFFIXES))
         raise BadUpload(
             f"{source} holds no picture; give a folder of {kinds} files, or plain {SHARD} files of them"
         )
@@ -56,7 +56,7 @@ def _files(source: Path) -> Iterator[_File]:
     for path in entries:
         if path.suffix.lower() == SHARD and path.is_file():
             yield from _members(path)
-        elif path.suffix.lower() in SUFFIXES and path.is_file():
+        elif path.suffix.lower() in PICTURE_SUFFIXES and path.is_file():
             yield _File(str(path), path.read_bytes())
 
 
@@ -66,7 +66,7 @@ def _members(shard: Path) -> Iterator[_File]:
             for member in archive:
                 # Nothing is extracted; the filter refuses what has no place in a shard of pictures.
                 member = tarfile.data_filter(member, ".")
-                if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES:
+                if member.isfile() and Path(member.name).suffix.lower() in PICTURE_SUFFIXES:
                     name = f"{shard}:{member.name}"
                     yield _File(name, _content(archive, member, name))
     except (tarfile.TarError, OSError, EOFError) as error:
