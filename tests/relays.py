@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from microdose.manifest import Manifest
 from microdose_server.settings import Limits, Settings
 from microdose_server.store.apikeys import Scope
 from tests.live import live_relay
@@ -48,6 +49,12 @@ def relay_of(served: Served, tmp_path: Path) -> Iterator[Relays]:
 def relay(relay_of: Relays, served: Served) -> Relayed:
     """A relay of the standing API."""
     return relay_of(served.url)
+
+
+@pytest.fixture
+def published(served: Served) -> Manifest:
+    """A sequence of three pictures, with the events 1 to 5."""
+    return served.publish(served.queued())
 
 
 def metric(url: str, name: str) -> float:

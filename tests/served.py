@@ -88,6 +88,16 @@ class Served:
         return [path for path in (self.settings.data_dir / "originals").rglob("*") if path.is_file()]
 
 
+def events_path(sequence: str) -> str:
+    """Where its events are."""
+    return f"/v1/sequences/{sequence}/events"
+
+
+def manifest_path(sequence: str) -> str:
+    """Where its manifest is."""
+    return f"/v1/sequences/{sequence}/manifest"
+
+
 @contextmanager
 def served_by(url: str, settings: Settings, bus: redis.Redis) -> Iterator[Served]:
     """The API at `url`, spoken to with a new admin key."""

@@ -13,11 +13,7 @@ from microdose_server.api.pump import PAGE, QUEUE
 from microdose_server.jobs.records import Jobs
 from microdose_server.store.lock import poll
 from tests.listening import Sent, listening, take
-from tests.served import Served, problem
-
-
-def events_path(sequence: str) -> str:
-    return f"/v1/sequences/{sequence}/events"
+from tests.served import Served, events_path, problem
 
 
 def test_a_published_sequence_is_replayed_from_the_start(served: Served) -> None:
