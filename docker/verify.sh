@@ -58,13 +58,24 @@ say "microdose-client runs as 10001, without torch"
 
 build microdose-server docker/server.Dockerfile
 container=$(run_buildah from --pull-never microdose-server)
-port=$("$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
+free() { "$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+port=$(free)
+relay_port=$(free)
 inside "
 	! touch /app/x 2> /dev/null
-	microdose-server up --port $port > /tmp/up.log 2>&1 & server=\$!
-	trap 'kill \$server' EXIT
-	for try in \$(seq 60); do microdose-server check --for api --port $port > /dev/null 2>&1 && break; sleep 1; done
-	for role in '' '--for api' '--for worker'; do microdose-server check \$role --port $port; done
+	check() {  # ROLE PORT, once it has had its time to start
+		for try in \$(seq 60); do microdose-server check --for \$1 --port \$2 > /dev/null 2>&1 && break; sleep 1; done
+		microdose-server check --for \$1 --port \$2
+	}
+	microdose-server up --port $port > /tmp/up.log 2>&1 & running=\$!
+	trap 'kill \$running' EXIT
+	check api $port
+	microdose-server check --port $port
+	check worker $port
+	MICRODOSE_KEY=\$(microdose-server keys create --scope view --name relay) microdose-server relay \
+		--upstream http://127.0.0.1:$port --data-dir /tmp/relay --port $relay_port > /tmp/relay.log 2>&1 &
+	running=\"\$running \$!\"
+	check relay $relay_port
 	id"
 run_buildah rm "$container" > /dev/null
-say "microdose-server serves, works and checks itself as 10001"
+say "microdose-server serves, works, relays and checks itself as 10001"
