@@ -37,7 +37,9 @@ def load_teacher(device: str = "cpu", folder: Path | None = None) -> Teacher:
     absent = set(missing) & {name for name, _ in teacher.named_parameters()} - set(UNTRAINED)
     if absent or unexpected:
         raise UnsupportedVersion(f"{path} lacks {sorted(absent)} and has unknown {unexpected}: train it anew")
-    return teacher.requires_grad_(False).eval().to(device)
+    teacher.requires_grad_(False).eval()
+    # The channels last, as in pictures: in the other order a CPU takes twice the time.
+    return teacher.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def save_teacher(preset: str, weights: dict[str, Tensor], folder: Path) -> str:
