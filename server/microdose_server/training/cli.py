@@ -151,13 +151,26 @@ class _Reporter:
     curve: Curve
     line: Callable[[Mapping[str, float]], None]
     evaluate: Callable[[], HeldOut] | None
+    evaluated: bool = False
 
     def __call__(self, step: StepReport) -> None:
         if (mean := self.curve.add(step)) is not None:
             self.line(mean._asdict())
-        if self.evaluate is not None and step.step % EVALUATE_EVERY == 0:
+        self.evaluated = step.step % EVALUATE_EVERY == 0
+        if self.evaluated:
+            self._evaluate(step.step)
+
+    def finish(self, step: int) -> None:
+        """Tell what is left to tell at the end of the run."""
+        if (mean := self.curve.rest()) is not None:
+            self.line(mean._asdict())
+        if not self.evaluated:
+            self._evaluate(step)
+
+    def _evaluate(self, step: int) -> None:
+        if self.evaluate is not None:
             figures = self.evaluate()._asdict()
-            self.curve.show("held-out", figures, step.step)
+            self.curve.show("held-out", figures, step)
             self.line(figures)
 
 
@@ -176,7 +189,9 @@ def _reporting(
     curve = Curve(arguments.out / "curve.csv")
     try:
         line = _print_json if arguments.json else _print_text
-        yield _Reporter(curve, line, evaluate if held_out else None)
+        reporter = _Reporter(curve, line, evaluate if held_out else None)
+        yield reporter
+        reporter.finish(training.step)
     finally:
         curve.close()
 

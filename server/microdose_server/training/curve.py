@@ -31,9 +31,14 @@ class Curve:
     def add(self, report: StepReport) -> StepReport | None:
         """Take one report; return the window's mean when it is full."""
         self._reports.append(report)
-        if len(self._reports) < self._window:
+        return self.rest() if len(self._reports) == self._window else None
+
+    def rest(self) -> StepReport | None:
+        """Append and return the mean of all since the last line, however little; None if there is nothing."""
+        if not self._reports:
             return None
-        mean = StepReport(*np.mean(np.array(self._reports), axis=0).tolist())._replace(step=report.step)
+        last = self._reports[-1]
+        mean = StepReport(*np.mean(np.array(self._reports), axis=0).tolist())._replace(step=last.step)
         self._reports.clear()
         figures = mean._asdict()
         self._append([str(mean.step) if name == "step" else f"{figures[name]:.6g}" for name in self._columns])

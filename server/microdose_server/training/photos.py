@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from microdose.errors import BadPicture, BadUpload
+from microdose.errors import BadPicture, BadUpload, NotFound
 from microdose_server.intake.kind import PICTURE_SUFFIXES
 from microdose_server.intake.picture import read_picture
 from microdose_server.settings import Limits
@@ -38,9 +38,12 @@ def load_photos(source: Path, least_side: int) -> list[Pixels]:
     suffix of a picture are passed over.
 
     Raises:
-        BadUpload: there is none, one has a side shorter than `least_side`, or a shard is damaged.
+        NotFound: there is no such folder or file.
+        BadUpload: it holds no picture, one has a side shorter than `least_side`, or a shard is damaged.
         BadPicture: intake refuses one.
     """
+    if not source.exists():
+        raise NotFound(f"there is no {source}; give a folder of pictures, or a plain {SHARD} file of them")
     with ThreadPoolExecutor(THREADS) as pool:
         photos = list(pool.map(partial(_decode, least_side=least_side), _files(source)))
     if not photos:

@@ -47,7 +47,7 @@ def test_failures_are_one_clear_line(
         ((photo_folder, tmp_path, "--preset", "tiny", "--resume"), "no checkpoint at"),
         ((photo_folder, trained, "--preset", "small", "--resume"), "resume it with --preset tiny"),
         ((photo_folder, trained, "--preset", "tiny"), "go on with --resume"),
-        ((tmp_path / "nowhere", tmp_path, "--preset", "tiny"), "holds no picture"),
+        ((tmp_path / "nowhere", tmp_path, "--preset", "tiny"), "there is no"),
     ):
         assert train(*arguments, "--steps", "1") == 1
         (line,) = capsys.readouterr().err.splitlines()
@@ -73,15 +73,24 @@ def test_crops_must_suit_the_networks(
     assert "argument --crop" in capsys.readouterr().err
 
 
-def test_every_thousand_steps_held_out_pictures_are_shown(
-    trained: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("begin", "end", "times"), [(998, 1001, 2), (999, 1000, 1), (6, 7, 1)])
+def test_held_out_pictures_are_shown_every_thousand_steps_and_at_the_end(
+    trained: Path,
+    photo_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    begin: int,
+    end: int,
+    times: int,
 ) -> None:
     state = load_state(trained / "checkpoint.pt", "tiny")
-    state.step = 999
+    state.step = begin
     save_state(state, tmp_path / "checkpoint.pt")
-    options = ("--preset", "tiny", "--steps", "1000", "--resume", "--held-out", "1", "--json")
+    options = ("--preset", "tiny", "--steps", str(end), "--resume", "--held-out", "1", "--json")
     assert train(photo_folder, tmp_path, *options) == 0
-    assert set(json.loads(capsys.readouterr().out)) == {"bpp", "psnr", "lpips"}
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["step"] for each in told if "step" in each] == [end]
+    assert [set(each) for each in told if "step" not in each] == [{"bpp", "psnr", "lpips"}] * times
     assert (tmp_path / "preview.png").is_file()
     assert load_meta(tmp_path)["photos"] == 3
 

@@ -27,6 +27,18 @@ def test_a_line_is_the_mean_of_a_window(tmp_path: Path) -> None:
     assert set(first) == set(StepReport._fields)
 
 
+def test_the_rest_of_a_run_has_a_line_too(tmp_path: Path) -> None:
+    curve = Curve(tmp_path / "curve.csv", window=3)
+    for step in range(1, 6):
+        curve.add(report(step))
+    rest = curve.rest()
+    assert rest is not None
+    assert rest.step == 5
+    assert rest.loss == pytest.approx((1 / 4 + 1 / 5) / 2)
+    assert curve.rest() is None
+    assert [row["step"] for row in rows(tmp_path / "curve.csv")] == ["3", "5"]
+
+
 def test_a_resumed_run_appends(tmp_path: Path) -> None:
     path = tmp_path / "curve.csv"
     for start in (1, 3):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from microdose.errors import BadPicture, BadUpload
+from microdose.errors import BadPicture, BadUpload, NotFound
 from microdose_server.training.data import Pixels
 from microdose_server.training.photos import load_photos
 from tests.photos import encode, photo
@@ -49,9 +49,10 @@ def test_what_intake_refuses_is_named(tmp_path: Path, photographs: list[Pixels])
 
 
 def test_refuses_folders_without_pictures(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(BadUpload, match="holds no picture"):
-            load_photos(folder, 16)
+    with pytest.raises(BadUpload, match="holds no picture"):
+        load_photos(tmp_path, 16)
+    with pytest.raises(NotFound, match=r"there is no .*missing"):
+        load_photos(tmp_path / "missing", 16)
 
 
 def test_refuses_pictures_that_are_too_small(photo_folder: Path) -> None:
