@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -42,3 +43,14 @@ def test_a_picture_is_that_of_a_plain_convolution_and_so_are_the_gradients() -> 
     upstream = torch.randn_like(expected)
     found = torch.autograd.grad(picture, (x, *layer.parameters()), upstream)
     torch.testing.assert_close(found, torch.autograd.grad(expected, (x, *plain.parameters()), upstream))
+
+
+@pytest.mark.parametrize("channels", [8, 24])
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_a_picture_keeps_the_precision_of_a_plain_convolution(channels: int, bfloat16: bool) -> None:
+    torch.manual_seed(0)
+    layer, plain = ToPicture(channels), nn.Conv2d(channels, 3, 7, padding=3)
+    plain.load_state_dict(layer.state_dict())
+    x = torch.rand(1, channels, 64, 64)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        torch.testing.assert_close(layer(x), plain(x))
