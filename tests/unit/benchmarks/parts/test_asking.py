@@ -19,6 +19,7 @@ SceneAt = Callable[[int], Scene]
 @pytest.fixture(autouse=True)
 def _always_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "ABANDONED", 0)
+    monkeypatch.setattr(asking, "PROMPT_S", 60)
 
 
 def port_of(server: Loopback) -> int:
@@ -67,6 +68,14 @@ def test_no_answer_is_a_crash_or_a_hang(scene_at: SceneAt) -> None:
         ask(scene_at(port), GET, patience_s=0.3)
     with pytest.raises(Crash, match="nobody"):
         ask(scene_at(port), GET)
+
+
+def test_no_answer_to_one_who_was_held_up_tells_nothing(
+    scene_at: SceneAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "PROMPT_S", 0)
+    with listening(b"") as port:
+        assert ask(scene_at(port), GET) is None
 
 
 def test_a_part_of_a_request_need_not_be_answered(scene_at: SceneAt) -> None:

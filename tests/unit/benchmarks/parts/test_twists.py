@@ -26,6 +26,7 @@ def test_a_request_is_always_changed_alike_into_many_kinds(scene_at: Callable[[i
         ("/a?wait=30&since=1", "/a"),
         ("/a?w%61it=%39", "/a"),
         ("/a?weight=9", "/a?weight=9"),
+        ("//[?wait=9", "//["),
     ],
 )
 def test_no_request_asks_to_wait(target: str, left: str) -> None:
