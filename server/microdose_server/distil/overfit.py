@@ -37,7 +37,7 @@ class OverfitRecipe:
             Group.MATRIX: 0.012,
         }
     )
-    pull: float = 0.01
+    pull: float = 0.08
     features: float = 0.1
     beta: float = 0.0
 

@@ -35,13 +35,14 @@ def shorter(one: float | None, other: float | None) -> float | None:
 
 
 class Stage(StrEnum):
-    """free: in real numbers. final: in the steps that are sent."""
+    """free: in real numbers. trial: in the steps that a model gives. final: in those that are sent."""
 
     FREE = "free"
+    TRIAL = "trial"
     FINAL = "final"
 
 
-STAGE_SHARES = {Stage.FREE: 0.35, Stage.FINAL: 0.65}
+STAGE_SHARES = {Stage.FREE: 0.3, Stage.TRIAL: 0.3, Stage.FINAL: 0.4}
 
 
 class Phase(NamedTuple):
@@ -67,7 +68,7 @@ def rungs_for(choice: DoseChoice, distortion: float, terms: Terms) -> tuple[Dose
 
 
 def phases_of(rungs: Sequence[DoseKind]) -> list[Phase]:
-    """Every rung in both stages."""
+    """Every rung in all three stages."""
     return [Phase(rung, stage, SHARES[rung] * STAGE_SHARES[stage]) for rung in rungs for stage in Stage]
 
 

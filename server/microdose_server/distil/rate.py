@@ -1,15 +1,12 @@
 """What a dose costs, in measured bytes, what it is worth, and in which steps that bargain is best.
 
 A tensor's step is `scale` over the RMS of its gradients: so an error of one step costs about the same
-wherever it is made, and one number is left to be found. It follows from a uniform quantiser at high rate,
-D = F step^2 / 24 and R = -log2 step: the least D + price * R is at step^2 = 12 price / (F ln 2).
-
-Nothing is gained by trying others: what was trained in some steps is worth little in any other, and the time
-that it takes to train in each is better spent in one. Near the best scale the cost is flat.
+wherever it is made, and one number is left to be searched. Where it lies follows from a uniform quantiser at
+high rate, D = F step^2 / 24 and R = -log2 step: the least D + price * R is at step^2 = 12 price / (F ln 2).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from microdose.base import LoadedBase
@@ -17,17 +14,13 @@ from microdose.dose import Dose, DoseKind, pack_dose
 from microdose_server.distil.overfit import Learner, Overfit
 from microdose_server.distil.patch import COARSEST, FINEST, Patch, Steps
 
-DEFAULT_LMBDA = 0.75
-"""Distortion that a bit per pixel must save: what HiFiC's own rate buys on Kodak between its published points
-at 0.183 and 0.351 bpp. Finer latents of the shipped teacher save from 0.4 to 1.1 on a clip, by how many bytes
-go there (benchmarks/dose.py)."""
+DEFAULT_LMBDA = 0.4
+"""Distortion that a bit per pixel must save: what finer latents of the shipped teacher save if the bytes of
+a dose go there (LPIPS .0015 for 0.0036 bpp; benchmarks/dose.py). HiFiC's own rate buys 0.75 on Kodak between
+its published points at 0.183 and 0.351 bpp, of a teacher with more to show for its bits."""
 
 NARROWEST, WIDEST = 2.0**-30, 2.0**10
 """Scales."""
-FACTOR = 0.1
-"""As measured: the gradients that the model knows are of single tiles, so mostly noise."""
-GROWTH = 2.0
-"""How much larger a dose may become while it is trained in its steps."""
 SCORED_TILES = 8
 
 
@@ -49,10 +42,14 @@ class Terms:
         """The bytes that cost as much as a distortion."""
         return min(distortion * self.pixels / (8.0 * self.lmbda), self.most_bytes or math.inf)
 
-    def scale(self) -> float:
-        """FACTOR of what the model says."""
-        wanted = FACTOR * math.sqrt(12.0 * self.lmbda / (math.log(2.0) * self.pixels))
-        return min(max(wanted, NARROWEST), WIDEST)
+    def first_scale(self) -> float:
+        """Where to look first for the scale: a twenty-fifth of what the model says, as measured to be nearer.
+
+        The gradients that it knows are of single tiles, so mostly noise, and steps too coarse are a trap:
+        beyond a hump in the cost lies the dose that changes nothing.
+        """
+        wanted = 0.04 * math.sqrt(12.0 * self.lmbda / (math.log(2.0) * self.pixels))
+        return 2.0 ** round(math.log2(min(max(wanted, NARROWEST), WIDEST)))
 
 
 @dataclass(frozen=True)
@@ -82,26 +79,21 @@ class Scales:
 
     def weigh(self, kind: DoseKind, steps: Steps) -> Candidate:
         """The present changes in these steps, coded, and scored as they will be decoded."""
-        blob = self._pack(kind, steps)
+        changes = self.run.patch.changes(steps)
+        blob = pack_dose(Dose(self.base.prefix, self.epoch, kind, changes, self.parent), self.base)
         distortion = self.run.score(self.run.patch.weights(steps), self.run.sample(SCORED_TILES))
         return Candidate(kind, blob, distortion, distortion + self.terms.price(len(blob)))
 
-    def steps(self, kind: DoseKind, learner: Learner) -> dict[str, float]:
-        """What to train a dose in: the model's, or as much coarser as keeps it below the cap."""
-        scale = self.terms.scale()
-        steps = steps_at(scale, self.run.patch, learner)
-        while scale < WIDEST and self._is_too_much(kind, steps):
-            scale *= 2.0
-            steps = steps_at(scale, self.run.patch, learner)
-        return steps
+    def search(self, kind: DoseKind, learner: Learner, start: float) -> float:
+        """The scale of least cost near `start`."""
 
-    def _is_too_much(self, kind: DoseKind, steps: Steps) -> bool:
-        most = self.terms.most_bytes
-        return most is not None and GROWTH * len(self._pack(kind, steps)) > most
+        def cost(scale: float) -> float:
+            candidate = self.weigh(kind, steps_at(scale, self.run.patch, learner))
+            # Above the cap all cost the same, infinity: there, fewer bytes are better.
+            over = math.isinf(candidate.cost)
+            return 1e9 + len(candidate.blob or b"") if over else candidate.cost
 
-    def _pack(self, kind: DoseKind, steps: Steps) -> bytes:
-        changes = self.run.patch.changes(steps)
-        return pack_dose(Dose(self.base.prefix, self.epoch, kind, changes, self.parent), self.base)
+        return walk(start, cost)
 
 
 def steps_at(scale: float, patch: Patch, learner: Learner) -> dict[str, float]:
@@ -115,9 +107,15 @@ def steps_at(scale: float, patch: Patch, learner: Learner) -> dict[str, float]:
     return found
 
 
-def coarser(steps: Steps) -> dict[str, float]:
-    """Twice the steps, up to the one that leaves nothing."""
-    return {key: min(2.0 * step, 2.0 * COARSEST) for key, step in steps.items()}
+def walk(start: float, cost: Callable[[float], float]) -> float:
+    """Doubles the number, or else halves it, for as long as the cost falls."""
+    best, least = start, cost(start)
+    for factor in (2.0, 0.5):
+        while NARROWEST <= best * factor <= WIDEST and (found := cost(best * factor)) < least:
+            best, least = best * factor, found
+        if best != start:
+            break
+    return best
 
 
 def cheapest(candidates: Sequence[Candidate]) -> Candidate:

@@ -1,7 +1,8 @@
 """From a sequence to its dose: climb the ladder as far as it can pay, and send the cheapest rung.
 
 for gains, then low-rank or full, each from what the gains have learnt:
-    train freely --> train in the steps that a model gives --> coded: a candidate
+    train freely --> train in steps that a model gives --> least D + lmbda * bpp near them: the steps
+                 --> train in these --> coded: a candidate
 no dose and all candidates --least D + lmbda * bpp, from measured bytes--> what is sent
 """
 
@@ -25,13 +26,13 @@ from microdose_server.distil.overfit import CHECK_EVERY, Learner, Overfit, Overf
 from microdose_server.distil.patch import COARSEST, Patch
 from microdose_server.distil.plan import Budget, Clock, Phase, Stage, phases_of, rungs_for
 from microdose_server.distil.progress import Progress
-from microdose_server.distil.rate import DEFAULT_LMBDA, Candidate, Scales, Terms, cheapest, coarser
+from microdose_server.distil.rate import DEFAULT_LMBDA, Candidate, Scales, Terms, cheapest, steps_at
 from microdose_server.distil.tiles import Target
 from microdose_server.training.lpips import LPIPS
 
 __all__ = ["Budget", "Dosed", "OverfitRecipe", "Progress", "Target", "specialise"]
 
-RUN = 2
+RUN = 1
 """The version of what a checkpoint holds; one of another is not gone on with."""
 
 
@@ -136,7 +137,7 @@ class Climb:
                 self._keep()
             self._train()
             if phase.stage is Stage.FINAL:
-                self.candidates.append(self._candidate(phase))
+                self.candidates.append(self._final(phase))
             self.number, self.begun = self.number + 1, False
             self._keep()
 
@@ -152,8 +153,13 @@ class Climb:
 
     def _begin(self, phase: Phase) -> None:
         self.overfit.patch.climb(phase.rung)
-        is_free = phase.stage is Stage.FREE
-        self.steps = None if is_free else self.scales.steps(phase.rung, self.learner)
+        if phase.stage is Stage.FREE:
+            self.steps = None
+        else:
+            scale = self.scales.terms.first_scale()
+            if phase.stage is Stage.FINAL:
+                scale = self.scales.search(phase.rung, self.learner, scale)
+            self.steps = steps_at(scale, self.overfit.patch, self.learner)
         self.clock.begin(self.phases[self.number :])
         self.plateau, self.begun = Plateau(), True
 
@@ -174,13 +180,14 @@ class Climb:
         weights = self.overfit.patch.weights(self.steps) if apart else {}
         return bool(apart) and self.plateau.over(self.overfit.score(weights, apart))
 
-    def _candidate(self, phase: Phase) -> Candidate:
-        """In the phase's steps; in coarser ones if it would be above the cap."""
+    def _final(self, phase: Phase) -> Candidate:
+        """The candidate in the phase's steps; in coarser ones if it would be above the cap."""
         assert self.steps is not None
-        found, steps = self.scales.weigh(phase.rung, self.steps), self.steps
-        while math.isinf(found.cost) and min(steps.values()) <= COARSEST:
-            steps = coarser(steps)
-            found = self.scales.weigh(phase.rung, steps)
+        found = self.scales.weigh(phase.rung, self.steps)
+        coarser = dict(self.steps)
+        while math.isinf(found.cost) and min(coarser.values()) <= COARSEST:
+            coarser = {key: 2.0 * step for key, step in coarser.items()}
+            found = self.scales.weigh(phase.rung, coarser)
         return found
 
     # The run as it is kept

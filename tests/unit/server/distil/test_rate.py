@@ -11,7 +11,7 @@ from microdose_server.codec.encode import Encoder
 from microdose_server.codec.student import student_from_onnx
 from microdose_server.distil.overfit import Learner, Overfit, OverfitRecipe
 from microdose_server.distil.patch import COARSEST, FINEST
-from microdose_server.distil.rate import NARROWEST, Candidate, Scales, Terms, cheapest, coarser, steps_at
+from microdose_server.distil.rate import Candidate, Scales, Terms, cheapest, steps_at, walk
 from microdose_server.training.data import Pixels
 from tests.unit.server.distil.conftest import disturb
 
@@ -72,10 +72,10 @@ def test_what_a_distortion_is_worth() -> None:
 
 
 def test_more_pixels_and_cheaper_bits_begin_at_finer_scales() -> None:
-    scale = Terms(0.75, 10**6).scale()
-    assert Terms(0.75, 16 * 10**6).scale() == pytest.approx(scale / 4.0)
-    assert Terms(0.75 / 16, 10**6).scale() == pytest.approx(scale / 4.0)
-    assert Terms(1e-30, 10**6).scale() == NARROWEST
+    first = Terms(0.75, 10**6).first_scale()
+    assert Terms(0.75, 16 * 10**6).first_scale() == pytest.approx(first / 4.0)
+    assert Terms(0.75 / 16, 10**6).first_scale() == pytest.approx(first / 4.0)
+    assert math.log2(Terms(1e-30, 10**6).first_scale()).is_integer()
 
 
 def test_steps_are_finer_where_the_loss_minds_more(run: Overfit) -> None:
@@ -98,22 +98,14 @@ def test_coarser_scales_cost_fewer_bytes(run: Overfit, tiny_teacher_base: Loaded
         blob = scales.weigh(DoseKind.GAINS, steps_at(scale, run.patch, learner)).blob
         sizes.append(len(blob or b""))
     assert sizes[0] > sizes[1] > sizes[2]
+    cheap = Scales(run, tiny_teacher_base, Terms(1e-6, PIXELS), 0).search(DoseKind.GAINS, learner, 1e-3)
+    dear = Scales(run, tiny_teacher_base, Terms(100.0, PIXELS), 0).search(DoseKind.GAINS, learner, 1e-3)
+    assert cheap < dear
 
 
-def test_a_cap_asks_for_coarser_steps(run: Overfit, tiny_teacher_base: LoadedBase) -> None:
-    learner = Learner(OverfitRecipe())
-    for _ in range(4):
-        run.step(learner, None, 1.0)
-    free, capped = (scales_of(run, tiny_teacher_base, 1e-3, most) for most in (None, 300))
-    steps = free.steps(DoseKind.GAINS, learner)
-    assert steps == steps_at(free.terms.scale(), run.patch, learner)
-    assert len(free.weigh(DoseKind.GAINS, steps).blob or b"") > 150
-    steps = capped.steps(DoseKind.GAINS, learner)
-    assert len(capped.weigh(DoseKind.GAINS, steps).blob or b"") <= 150
-
-
-def test_coarser_steps_end_where_nothing_is_left() -> None:
-    assert coarser({"a": 0.25, "b": COARSEST, "c": 2.0 * COARSEST}) == {"a": 0.5, "b": 1.0, "c": 1.0}
+@pytest.mark.parametrize("target", [-9, -1, 0, 2, 5])
+def test_a_walk_ends_at_the_least_cost(target: int) -> None:
+    assert walk(1.0, lambda x: abs(math.log2(x) - target)) == 2.0**target
 
 
 def test_the_cheapest_of_equals_is_the_first() -> None:
