@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.parts.dosing import add_options, encoder_of
 from microdose.resources import DoseChoice
 from microdose_client.progress import Report, Step, reporter
-from microdose_server.codec.encode import Encoder
-from microdose_server.codec.folder import STANDARD, load_base
-from microdose_server.codec.shipped import load_teacher
 from microdose_server.distil.progress import Progress
-from microdose_server.distil.rate import DEFAULT_LMBDA
-from microdose_server.distil.specialise import Budget, specialise
+from microdose_server.distil.specialise import Budget
 from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
 from microdose_server.evaluate.sequences import read_sequence
@@ -34,15 +33,7 @@ def choose(study: Study, budget: Budget, progress: Report, title: str) -> dict[s
         spent[0] = now.step
         progress(Step("distilling", now.step, now.steps, title))
 
-    made = specialise(
-        study.base,
-        study.targets,
-        choice=DoseChoice.AUTO,
-        lmbda=study.lmbda,
-        budget=budget,
-        epoch=0,
-        report=tell,
-    )
+    made = study.distilled(DoseChoice.AUTO, budget, tell)
     return {
         "rung": made.kind.value,
         "dose_bytes": len(made.dose or b""),
@@ -54,8 +45,7 @@ def choose(study: Study, budget: Budget, progress: Report, title: str) -> dict[s
 
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Every length of every sequence."""
-    encoder = Encoder(teacher=load_teacher(folder=args.weights), base=load_base(args.weights, args.profile))
-    budget, found = Budget(args.steps, args.seconds), dict[str, Any]()
+    encoder, budget, found = encoder_of(args), Budget(args.steps, args.seconds), dict[str, Any]()
     for path in args.sequences:
         found[path.stem] = {}
         for length in args.lengths:
@@ -83,25 +73,10 @@ def parser() -> argparse.ArgumentParser:
         "Show which dose `auto` chooses for 1, 8, 24 and 100 pictures of the same kind.",
         "benchmarks/choices.py street.mp4 --lengths 1 8 24 100 --json > choices.json",
     )
-    found.add_argument("sequences", nargs="+", type=Path, metavar="PATH", help="folders or clips")
+    add_options(found)
     found.add_argument(
         "--lengths", nargs="+", type=int, default=LENGTHS, metavar="N", help="pictures (default: 1 8 24 100)"
     )
-    found.add_argument("--profile", default=STANDARD, help="the student (default: standard)")
-    found.add_argument(
-        "--steps", type=int, default=2000, metavar="N", help="of each dose at most (default: 2000)"
-    )
-    found.add_argument(
-        "--seconds", type=float, default=180.0, metavar="S", help="for each dose at most (default: 180)"
-    )
-    found.add_argument(
-        "--lmbda",
-        type=float,
-        default=DEFAULT_LMBDA,
-        metavar="D",
-        help="distortion that a bit per pixel may cost",
-    )
-    found.add_argument("--weights", type=Path, metavar="DIR", help="another teacher than the shipped one")
     return found
 
 

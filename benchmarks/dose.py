@@ -24,20 +24,19 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.parts.dosing import add_options, encoder_of
 from microdose.base import LoadedBase
 from microdose.decoder import to_pixels
 from microdose.dose import DoseKind
 from microdose.resources import DoseChoice
 from microdose_client.progress import Report, Step, reporter
-from microdose_server.codec.encode import Encoder
-from microdose_server.codec.folder import STANDARD, load_base
 from microdose_server.codec.graphs import student_to_onnx
-from microdose_server.codec.shipped import load_teacher
 from microdose_server.codec.student import STUDENTS
 from microdose_server.codec.teacher import Teacher
 from microdose_server.distil.generic import Aim, GenericRun, distil_generic, generic_recipe
 from microdose_server.distil.progress import Progress
-from microdose_server.distil.rate import DEFAULT_LMBDA
 from microdose_server.distil.specialise import Budget, Target
 from microdose_server.evaluate import program
 from microdose_server.evaluate.engines import graph_painter
@@ -186,23 +185,9 @@ def parser() -> argparse.ArgumentParser:
         "Measure doses of every rung on sequences, with every byte counted, and their controls.",
         "benchmarks/dose.py trees/ street.mp4 --controls photos/ --output doses/ --json > dose.json",
     )
-    found.add_argument("sequences", nargs="+", type=Path, metavar="PATH", help="folders or clips")
+    add_options(found)
     found.add_argument("--pictures", type=int, default=24, metavar="N", help="of each sequence (default: 24)")
     found.add_argument("--rungs", nargs="+", choices=RUNGS, default=RUNGS, help="default: all")
-    found.add_argument("--profile", default=STANDARD, help="the student (default: standard)")
-    found.add_argument(
-        "--steps", type=int, default=2000, metavar="N", help="of each dose at most (default: 2000)"
-    )
-    found.add_argument(
-        "--seconds", type=float, default=180.0, metavar="S", help="for each dose at most (default: 180)"
-    )
-    found.add_argument(
-        "--lmbda",
-        type=float,
-        default=DEFAULT_LMBDA,
-        metavar="D",
-        help=f"distortion that a bit per pixel may cost (default: {DEFAULT_LMBDA}); near 0, bytes are free",
-    )
     found.add_argument(
         "--controls", type=Path, metavar="DIR", help="train the controls, on these photographs"
     )
@@ -213,15 +198,14 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--dists", type=int, default=4, metavar="N", help="pictures that DISTS is of (default: 4)"
     )
-    found.add_argument("--weights", type=Path, metavar="DIR", help="another teacher than the shipped one")
     found.add_argument("--output", type=Path, metavar="DIR", help="write dose.json and dose.png there")
     return found
 
 
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Train the students that controls need, then measure one sequence after another."""
-    teacher = load_teacher(folder=args.weights)
-    encoder = Encoder(teacher=teacher, base=load_base(args.weights, args.profile))
+    encoder = encoder_of(args)
+    teacher = encoder.teacher
     sequences = [(path, read_sequence(path, args.pictures)) for path in args.sequences]
     others = students(teacher, args, progress) if args.controls else {}
     found: dict[str, Any] = {"figures": {}, "sequences": {}, "machine": machine()}

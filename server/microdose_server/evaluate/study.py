@@ -22,7 +22,7 @@ from microdose.ids import new_id
 from microdose.resources import DoseChoice, Frame
 from microdose_server.codec.encode import Encoder
 from microdose_server.distil.rate import DEFAULT_LMBDA
-from microdose_server.distil.specialise import Budget, Progress, Target, specialise
+from microdose_server.distil.specialise import Budget, Dosed, Progress, Target, specialise
 from microdose_server.evaluate.metrics import Pixels, dists, lpips, psnr
 from microdose_server.evaluate.sequences import spread
 from microdose_server.jobs.publication import Coded, Epoch, make_publication
@@ -130,6 +130,24 @@ class Study:
         base = self.base if student is None else replace(self.base, student=student)
         return self.variant(name, self.decode(Decoder(base)), self.total_bytes(None, DoseKind.NONE))
 
+    def distilled(
+        self,
+        choice: DoseChoice,
+        budget: Budget,
+        report: Callable[[Progress], None],
+        targets: Sequence[Target] | None = None,
+    ) -> Dosed:
+        """What a worker would send: towards the teacher's pictures, or other targets."""
+        return specialise(
+            self.base,
+            targets or self.targets,
+            choice=choice,
+            lmbda=self.lmbda,
+            budget=budget,
+            epoch=0,
+            report=report,
+        )
+
     def dosed(
         self,
         choice: DoseChoice,
@@ -140,15 +158,7 @@ class Study:
     ) -> Variant:
         """A dose of one rung, trained, coded, applied and shown as viewers see it."""
         begin = perf_counter()
-        made = specialise(
-            self.base,
-            targets or self.targets,
-            choice=choice,
-            lmbda=self.lmbda,
-            budget=budget,
-            epoch=0,
-            report=report,
-        )
+        made = self.distilled(choice, budget, report, targets)
         seconds = perf_counter() - begin
         shown = self.decode(Decoder(self.base, *filter(None, [made.dose])))
         size = self.total_bytes(made.dose, made.kind)

@@ -1,0 +1,34 @@
+"""What benchmarks of doses let one choose: sequences, a student, and how far to go for a dose."""
+
+import argparse
+from pathlib import Path
+
+from microdose_server.codec.encode import Encoder
+from microdose_server.codec.folder import STANDARD, load_base
+from microdose_server.codec.shipped import load_teacher
+from microdose_server.distil.rate import DEFAULT_LMBDA
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare them."""
+    parser.add_argument("sequences", nargs="+", type=Path, metavar="PATH", help="folders or clips")
+    parser.add_argument("--profile", default=STANDARD, help="the student (default: standard)")
+    parser.add_argument(
+        "--steps", type=int, default=2000, metavar="N", help="of each dose at most (default: 2000)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=180.0, metavar="S", help="for each dose at most (default: 180)"
+    )
+    parser.add_argument(
+        "--lmbda",
+        type=float,
+        default=DEFAULT_LMBDA,
+        metavar="D",
+        help=f"distortion that a bit per pixel may cost (default: {DEFAULT_LMBDA}); near 0, bytes are free",
+    )
+    parser.add_argument("--weights", type=Path, metavar="DIR", help="another teacher than the shipped one")
+
+
+def encoder_of(args: argparse.Namespace) -> Encoder:
+    """The teacher and the student that are chosen. Raises what loading them does."""
+    return Encoder(teacher=load_teacher(folder=args.weights), base=load_base(args.weights, args.profile))
