@@ -8,9 +8,10 @@ from microdose.resources import Frame, Job, SequenceCreate
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.settings import Limits
 from microdose_server.store.sequences import Sequences
+from tests.stage import stage
 from tests.valkey import bus, redis_url
 
-__all__ = ["bus", "redis_url"]
+__all__ = ["bus", "redis_url", "stage"]
 
 
 @pytest.fixture
