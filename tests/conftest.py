@@ -1,9 +1,24 @@
 """Settings that all tests share."""
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.valkey import KIND
 
 # Machines of a test run are busy: time is no sign of a fault, and examples must not change from run to run.
 settings.register_profile(
     "microdose", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("microdose")
+
+SERVER = {"redis_url", "shelf"}
+"""The fixtures that need a Redis."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With another Redis than the usual one, run what needs a Redis: the rest would be the same again."""
+    if KIND == "valkey":
+        return
+    wanted = [item for item in items if SERVER.intersection(getattr(item, "fixturenames", ()))]
+    config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
+    items[:] = wanted
