@@ -81,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frozen-encoder", action="store_true", help="stage 2 trains the generator alone: the bits stay"
     )
+    add("--discriminator-learning-rate", type=float, metavar="R", help="stage 2's other one (default: 1e-4)")
     parser.add_argument(
         "--held-out", type=int, default=6, metavar="N", help="pictures kept aside for previews (default: 6)"
     )
@@ -119,6 +120,8 @@ def _start(arguments: argparse.Namespace, peers: Peers) -> Run:
     teacher = Teacher(preset) if fresh else teacher_from(arguments.start, preset)
     training: Run
     if arguments.stage == 1:
+        if arguments.discriminator_learning_rate is not None:
+            raise BadUpload("stage 1 has no discriminator: give --discriminator-learning-rate with --stage 2")
         recipe = Recipe() if arguments.start is None else Recipe().continued()
         training = Run(teacher, replace(recipe, **_given(arguments)), peers.device, peers=peers)
     else:
@@ -137,6 +140,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
         "lmbda_above",
         "perceptual_crops",
         "learning_rate",
+        "discriminator_learning_rate",
         "batch",
         "crop",
     )

@@ -99,12 +99,21 @@ def test_held_out_pictures_are_shown_every_thousand_steps_and_at_the_end(
 def test_stage_two_starts_from_stage_one_and_resumes(
     trained: Path, photo_folder: Path, tmp_path: Path, source: str
 ) -> None:
-    options = ("--preset", "tiny", "--stage", "2", "--frozen-encoder")
+    options = (
+        "--preset",
+        "tiny",
+        "--stage",
+        "2",
+        "--frozen-encoder",
+        "--discriminator-learning-rate",
+        "3e-4",
+    )
     assert train(photo_folder, tmp_path, *options, "--from", str(trained / source), "--steps", "1") == 0
     assert train(photo_folder, tmp_path, *options, "--resume", "--steps", "2") == 0
     assert load_state(tmp_path / "checkpoint.pt", "tiny", 2).step == 2
     meta = load_meta(tmp_path)
     assert (meta["stage"], meta["steps"]) == (2, 2)
+    assert meta["recipe"]["discriminator_learning_rate"] == 3e-4
     before, after = load_teacher(folder=trained), load_teacher(folder=tmp_path)
     for name, value in after.g_a.named_parameters():
         assert torch.equal(value, before.g_a.get_parameter(name))
@@ -118,6 +127,13 @@ def test_stage_two_needs_a_start(
     assert "--from" in capsys.readouterr().err
     assert train(photo_folder, trained, *options, "--resume") == 1
     assert "is a checkpoint of stage 1" in capsys.readouterr().err
+
+
+def test_stage_one_has_no_discriminator(
+    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(photo_folder, tmp_path, "--steps", "1", "--discriminator-learning-rate", "3e-4") == 1
+    assert "--stage 2" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
