@@ -18,7 +18,7 @@ from microdose_server.codec.folder import load_base, save_base, students_of
 from microdose_server.codec.hyperprior import pad_latents
 from microdose_server.codec.integer import quantise_hyperprior
 from microdose_server.codec.shipped import load_teacher, teacher_digest
-from microdose_server.codec.student import STUDENTS, Student
+from microdose_server.codec.student import STUDENTS, Student, student_from_onnx
 from microdose_server.codec.teacher import Teacher
 from microdose_server.distil.generic import Aim, GenericRun, distil_generic, generic_recipe
 from microdose_server.distil.progress import Progress
@@ -49,6 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hours", type=float, metavar="H", help="hours of distillation, over all resumptions"
     )
     parser.add_argument(
+        "--from",
+        type=Path,
+        dest="start",
+        metavar="DIR",
+        help="begin with the student of this shape of another teacher, in its folder",
+    )
+    parser.add_argument(
         "--alpha",
         type=_share,
         default=1.0,
@@ -77,6 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
     photos = load_photos(arguments.photos, recipe.crop)
     aim = Aim(arguments.alpha, arguments.features)
     training = GenericRun.start(teacher, STUDENTS[student_name], recipe, aim=aim)
+    if arguments.start is not None:
+        training.take_up(student_from_onnx(load_base(arguments.start, student_name).student))
     checkpoint = folder / student_name / CHECKPOINT
     if arguments.resume:
         resume(training, checkpoint)

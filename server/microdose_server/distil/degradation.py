@@ -7,6 +7,8 @@ v is one constant per sequence, so these small networks run once, never on a cli
 into the student as plain weights.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,8 @@ from microdose_server.codec.micro import SLOPE, VECTOR, DegradationAwareConv
 from microdose_server.codec.student import Student
 
 REDUCTION = 8
+LEAST_GAIN = 1e-6
+"""No sigmoid gives 0 or 1."""
 
 
 class Degradation(nn.Module):
@@ -43,6 +47,24 @@ class Degradation(nn.Module):
         parameters = dict(student.named_parameters())
         for name, value in self().items():
             parameters[name].copy_(value)
+
+    @torch.no_grad()
+    def reproduce(self, student: Student) -> None:
+        """Let the present v decide just what is folded into `student`."""
+        folded = dict(student.named_parameters())
+        for name, kernel, gain in zip(self.names, self.kernels, self.gains, strict=True):
+            kernels, gains = folded[f"{name}.depthwise.weight"], folded[f"{name}.skip.gain"]
+            _give(kernel.children(), self.v, kernels)
+            _give(list(gain.children())[:-1], self.v, torch.logit(gains, LEAST_GAIN))
+
+
+def _give(layers: Iterable[nn.Module], v: Tensor, wanted: Tensor) -> None:
+    """Change the last layer, as little as can be, so that they give `wanted` for v."""
+    *before, last = layers
+    assert isinstance(last, nn.Linear)
+    hidden = nn.Sequential(*before)(v)
+    missing = wanted.flatten().to(v.device) - last(hidden)
+    last.weight.add_(torch.outer(missing, hidden) / hidden.square().sum())
 
 
 def _kernel_network(channels: int) -> nn.Sequential:

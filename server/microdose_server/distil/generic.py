@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from microdose.errors import UnsupportedVersion
 from microdose_server.codec.student import LightStudent, Student, StudentPreset, build_student
 from microdose_server.codec.teacher import Teacher
 from microdose_server.distil.degradation import Degradation
@@ -70,6 +71,8 @@ class GenericRun:
     recipe: Recipe
     aim: Aim = field(default_factory=Aim)
     averages: dict[str, Tensor] = field(default_factory=dict)
+    blank: bool = True
+    """Whether the student has yet to be given a thumbnail to start from."""
     step: int = 0
     seconds: float = 0.0
 
@@ -98,6 +101,25 @@ class GenericRun:
         if isinstance(self.student, LightStudent):
             labelled = self.teacher(x)
             carry_thumbnail(self.student, *fit_thumbnail(labelled.y_hat, labelled.x_hat.clamp(0.0, 1.0)))
+
+    @torch.no_grad()
+    def take_up(self, student: Student) -> None:
+        """Start from a student of another teacher, whatever of it is its own to learn.
+
+        Raises UnsupportedVersion for one of another shape.
+        """
+        ours, theirs = dict(self.student.named_parameters()), dict(student.named_parameters())
+        if {name: value.shape for name, value in ours.items()} != {
+            name: value.shape for name, value in theirs.items()
+        }:
+            raise UnsupportedVersion(
+                "the student to start from has another shape: start from one of the same"
+            )
+        for name, value in ours.items():
+            if value.requires_grad:
+                value.copy_(theirs[name])
+        self.degradation.reproduce(student)
+        self.recipe, self.blank = self.recipe.continued(), False
 
     def loss(self, x: Tensor, lpips: LPIPS, progress: float) -> tuple[Tensor, float]:
         """(what is minimised on x [N, 3, H, W], MSE to the teacher's picture of it in 0..1)."""
@@ -177,7 +199,7 @@ def distil_generic(
     Raises Diverged.
     """
     device = next(run.student.parameters()).device
-    if run.step == 0:
+    if run.step == 0 and run.blank:
         run.carry_thumbnail(torch.cat([next(batches) for _ in range(THUMBNAIL_BATCHES)]).to(device))
     began, saved = time.monotonic() - run.seconds, run.seconds
     while (progress := budget.progress(run.step, run.seconds)) < 1.0:

@@ -11,7 +11,7 @@ from microdose_server.cli import main
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import load_base, load_bases
 from microdose_server.codec.shipped import load_teacher, teacher_digest
-from microdose_server.codec.student import STUDENTS
+from microdose_server.codec.student import STUDENTS, student_from_onnx
 from microdose_server.codec.teacher import Teacher
 from microdose_server.distil import cli, generic
 from microdose_server.distil.cli import hyper_latents
@@ -100,6 +100,22 @@ def test_another_student_shares_the_hyper_synthesis(
     bases = load_bases(folder)
     assert bases.keys() == {"paper", "tiny"}
     assert {base.hyper for base in bases.values()} == {before}
+
+
+def test_begins_with_another_teachers_student(
+    distilled: Path, trained: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(trained, tmp_path / "next")
+    command = ["distil", str(folder), str(photo_folder), "--student", "tiny", "--steps", "1"]
+    assert main([*command, "--from", str(distilled)]) == 0
+    taken_up, learnt = (
+        dict(student_from_onnx(load_base(each, "tiny").student).named_parameters())
+        for each in (folder, distilled)
+    )
+    for name, value in taken_up.items():  # the first step is of no length
+        torch.testing.assert_close(value, learnt[name], atol=1e-5, rtol=1e-5)
+    assert main([*command, "--from", str(trained)]) == 1
+    assert "holds no base of a student 'tiny'" in capsys.readouterr().err
 
 
 def test_an_interrupted_distillation_goes_on(

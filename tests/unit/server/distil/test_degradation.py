@@ -23,6 +23,18 @@ def test_folding_equals_calling_with_what_v_decides(name: str) -> None:
         assert torch.equal(student(y_hat), expected)
 
 
+@pytest.mark.parametrize("name", sorted(STUDENTS))
+def test_can_begin_with_what_was_folded(name: str) -> None:
+    torch.manual_seed(0)
+    student = fresh(name)
+    Degradation(student).fold_into(student)
+    other = Degradation(student)
+    other.reproduce(student)
+    parameters = dict(student.named_parameters())
+    for each, value in other().items():
+        assert torch.allclose(value, parameters[each], atol=1e-5)
+
+
 def test_decides_the_kernels_and_gains_of_every_degradation_aware_convolution() -> None:
     torch.manual_seed(0)
     student = fresh("standard")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from microdose.errors import Diverged
+from microdose.errors import Diverged, UnsupportedVersion
 from microdose_server.codec.micro import is_micro
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.student import STUDENTS, Student
@@ -52,6 +52,33 @@ def test_starts_from_a_thumbnail(tiny_teacher: Teacher, photographs: list[Pixels
     run.carry_thumbnail(x)
     _, after = run.loss(x, lpips, 0.0)
     assert after < 0.2 * before
+
+
+@pytest.mark.parametrize("shape", ["tiny", "paper"])
+def test_takes_up_what_another_student_has_learnt(tiny_teacher: Teacher, shape: str) -> None:
+    first, second = (GenericRun.start(tiny_teacher, STUDENTS[shape], RECIPE, seed=seed) for seed in range(2))
+    learnt = first.folded()
+    second.take_up(learnt)
+    y_hat = torch.randn(1, 16, 2, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(second.folded()(y_hat), learnt(y_hat), atol=1e-4, rtol=1e-4)
+
+
+def test_keeps_what_it_takes_up(tiny_teacher: Teacher, photographs: list[Pixels], lpips: LPIPS) -> None:
+    run, (x,) = start(tiny_teacher), batches(photographs, 1)
+    run.carry_thumbnail(x)
+    learnt, (_, before) = run.folded(), run.loss(x, lpips, 0.0)
+    again = start(tiny_teacher)
+    again.take_up(learnt)
+    seen: list[Progress] = []
+    distil_generic(again, iter([x]), lpips, Budget(steps=1), seen.append)
+    assert 10.0 ** (-seen[0].psnr / 10.0) < 1.1 * before
+
+
+def test_takes_up_no_student_of_another_shape(tiny_teacher: Teacher) -> None:
+    other = GenericRun.start(tiny_teacher, STUDENTS["live"], RECIPE).folded()
+    with pytest.raises(UnsupportedVersion, match="another shape"):
+        start(tiny_teacher).take_up(other)
 
 
 def test_lpips_joins_later(tiny_teacher: Teacher, photographs: list[Pixels], lpips: LPIPS) -> None:
