@@ -10,6 +10,7 @@ itself: strangers who guess must not push out what is known of viewers.
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
@@ -28,11 +29,12 @@ V = TypeVar("V")
 @dataclass(frozen=True)
 class Policy:
     """For how many seconds an answer is fresh, then in grace, and good where no newer one can be had; and how
-    much is kept.
+    much is kept, an answer that there is nothing being `nothing` of it.
     """
 
     fresh_s: float
     most: int
+    nothing: int = 1
     grace_s: float = 0.0
     stale_s: float = STALE_S
     clock: Callable[[], float] = time.monotonic
@@ -51,7 +53,7 @@ class _Answer(Generic[V]):
 
     def open(self) -> V:
         if isinstance(self.outcome, NotFound):
-            raise self.outcome.with_traceback(None)
+            raise copy(self.outcome)  # what is raised holds on to all that it passes through
         return self.outcome
 
 
@@ -103,7 +105,7 @@ class Kept(Generic[K, V]):
             value = await ask(old.value if old else None)
             answer = _Answer[V](value, asked, asked, self._weigh(value))
         except NotFound as absent:
-            answer = _Answer[V](absent, asked, asked, 1)
+            answer = _Answer[V](copy(absent), asked, asked, self._policy.nothing)
         except ProblemError:
             self._forget(name)
             raise

@@ -17,8 +17,8 @@ from microdose_server.relay.flights import Flights
 from microdose_server.relay.kept import Kept, Policy
 from microdose_server.relay.upstream import Upstream
 
-POLICY: Final = Policy(fresh_s=1.0, most=256 << 20)
-"""Its weight is in bytes."""
+POLICY: Final = Policy(fresh_s=1.0, most=256 << 20, nothing=4 << 10)
+"""Its weight is in bytes; that there is no manifest takes some too."""
 
 
 class _Head(Document):

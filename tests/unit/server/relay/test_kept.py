@@ -150,3 +150,26 @@ async def test_weight_is_what_counts() -> None:
         for name in ("a", "b", "b", "a"):
             assert len(await kept.get(name, ask)) == 60
         assert len(asked) == 3
+
+
+async def test_that_there_is_nothing_has_its_weight(source: Source) -> None:
+    async with Flights() as flights:
+        policy = Policy(fresh_s=10, most=3, nothing=2, clock=lambda: 0.0)
+        source.kept, source.error = Kept[str, int](flights, policy), NotFound("none")
+        for name in "abab":
+            with pytest.raises(NotFound):
+                await source.get(name)
+    assert len(source.olds) == 4  # there is room for one
+
+
+async def test_an_error_that_is_kept_holds_on_to_nothing(source: Source) -> None:
+    source.error = NotFound("none")
+    raised = []
+    for _ in range(2):
+        with pytest.raises(NotFound, match="none") as caught:
+            await source.get()
+        raised.append(caught.value)
+    (kept,) = (answer.outcome for answer in source.kept._answers.values())
+    assert isinstance(kept, NotFound)
+    assert kept.__traceback__ is None
+    assert all(error is not kept for error in raised)
