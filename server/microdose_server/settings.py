@@ -25,7 +25,9 @@ class Limits(BaseModel):
 
     max_picture_bytes: int = Field(default=64 * MIB, gt=0, le=MAX_BLOB_BYTES)
     max_pixels: int = Field(default=MAX_PIXELS, gt=0, le=MAX_PIXELS, description="of one picture")
-    max_frames: int = Field(default=4096, gt=0, le=10_000, description="of one sequence")
+    max_frames: int = Field(
+        default=4096, gt=0, le=10_000, description="of one sequence; of a live one, those that wait"
+    )
     max_upload_bytes: int = Field(default=2048 * MIB, gt=0, description="of one multipart request")
     quota_bytes: int | None = Field(default=None, gt=0, description="of all frames of one API key")
     quota_sequences: int | None = Field(default=None, gt=0, description="of one API key")
@@ -45,7 +47,9 @@ class Limits(BaseModel):
         ge=1 << 18,
         description="bytes of an archive in memory; its directory is read at once",
     )
-    max_sequence_pixels: int = Field(default=4_000_000_000, gt=0, description="of all pictures of a sequence")
+    max_sequence_pixels: int = Field(
+        default=4_000_000_000, gt=0, description="of all pictures of a sequence that is not live"
+    )
     picture_cpu_s: float = Field(default=30.0, gt=0, description="CPU time to decode one picture")
     picture_s: float = Field(default=60.0, gt=0, description="time to decode one picture")
 

@@ -78,6 +78,7 @@ def admit(pipeline: Pipeline, sequence: str, frame: Frame, old: Frame | None, li
     if frame.n < int(done or 0):
         detail = f"frame {frame.n} comes too late: sequence {sequence} goes on at {int(done or 0)}"
         raise ProblemError(make_problem("conflict", detail))
-    if old is None and pipeline.hlen(frames) >= limits.max_frames:
-        detail = f"sequence {sequence} keeps {limits.max_frames} frames; wait until more are published"
+    waiting = sum(int(n) >= int(done or 0) for n in pipeline.hkeys(frames))
+    if old is None and waiting >= limits.max_frames:
+        detail = f"{waiting} frames of sequence {sequence} wait to be published; send more when fewer do"
         raise ProblemError(make_problem("too-many-requests", detail))

@@ -92,7 +92,7 @@ class Sequences:
             NotFound: no such sequence.
             ProblemError: conflict; the sequence takes no more frames. over-quota; its owner's key does not.
                 As `arrivals.admit` for a live one.
-            BadUpload: a number, or pixels in all, above the limits.
+            BadUpload: a number, or pixels in all, above the limits, of which a live one has neither.
         """
         record, frames = keys.sequence(sequence), keys.frames(sequence)
         owner = text(self.client.hget(record, "owner") or NOBODY)
@@ -103,14 +103,11 @@ class Sequences:
             self._require(pipeline, sequence, states, "takes no more frames")
             before = pipeline.hget(frames, str(frame.n))
             old = Frame.model_validate_json(before) if before else None
+            pixels = int(pipeline.hget(record, "pixels") or 0) + _pixels(frame) - (_pixels(old) if old else 0)
             if live == b"true":
                 arrivals.admit(pipeline, sequence, frame, old, limits)
-            elif not 0 <= frame.n < limits.max_frames:
-                raise BadUpload(f"frame {frame.n}: a sequence has at most {limits.max_frames}, from 0 on")
-            pixels = int(pipeline.hget(record, "pixels") or 0) + _pixels(frame) - (_pixels(old) if old else 0)
-            if pixels > limits.max_sequence_pixels:
-                most = limits.max_sequence_pixels
-                raise BadUpload(f"sequence {sequence} would have {pixels} pixels; the limit is {most}")
+            else:
+                _require_within(limits, frame.n, pixels)
             more = frame.size - (old.size if old else 0)
             quota.require(pipeline, owner, "bytes", more, limits)
             pipeline.multi()
@@ -274,3 +271,11 @@ def _require_dense(sequence: str, numbers: list[int]) -> None:
         raise BadUpload(
             f"sequence {sequence} lacks {len(missing)} frames: {some}; put them, then complete it"
         )
+
+
+def _require_within(limits: Limits, n: int, pixels: int) -> None:
+    """Raises BadUpload for a frame of number n that would bring its sequence to `pixels`, above a limit."""
+    if not 0 <= n < limits.max_frames:
+        raise BadUpload(f"frame {n}: a sequence has at most {limits.max_frames}, from 0 on")
+    if pixels > limits.max_sequence_pixels:
+        raise BadUpload(f"the sequence would have {pixels} pixels; the limit is {limits.max_sequence_pixels}")

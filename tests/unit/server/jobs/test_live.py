@@ -245,12 +245,22 @@ def test_a_distillation_that_fails_stops_nothing(stage: MakeStage) -> None:
     assert live.published() == 8
 
 
+def test_what_is_published_keeps_no_frame_out(stage: MakeStage) -> None:
+    live = stage(limits=Limits(max_frames=2, max_sequence_pixels=2 * 96 * 64))
+    with live.working():
+        for n in range(4):
+            live.put(n)
+            assert live.shows(n + 1)
+        live.complete()
+    assert [entry.n for entry in live.manifest().segments] == [0, 1, 2, 3]
+
+
 def test_frames_are_taken_until_they_are_behind_too_many_or_the_last(stage: MakeStage) -> None:
     live = stage(limits=Limits(max_frames=3))
     assert live.put(0)
     assert not live.put(0)
     live.put(1), live.put(2)
-    with pytest.raises(ProblemError, match="keeps 3 frames") as caught:
+    with pytest.raises(ProblemError, match=r"3 frames of sequence \w+ wait") as caught:
         live.put(3)
     assert caught.value.problem.status == 429
     live.complete()
