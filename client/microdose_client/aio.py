@@ -25,7 +25,7 @@ from microdose_client.place import Action, Place
 from microdose_client.play import DecodedPicture, Gone, Player, never, snapshot
 from microdose_client.progress import Report, silent
 from microdose_client.pull import pull
-from microdose_client.reader import Reader
+from microdose_client.reader import PatientReader, Reader
 from microdose_client.results import Info, Pulled, info_of
 from microdose_client.source import Source
 from microdose_client.threads import with_run
@@ -88,6 +88,7 @@ class AsyncClient:
             self._sources.append(self._api)
         cache = BlobCache(Path(cache_dir) if cache_dir else default_cache_dir(), cache_bytes)
         self._reader = Reader(self._sources, cache)
+        self._patient = PatientReader(self._sources, retry, cache)
 
     async def aclose(self) -> None:
         """End what still plays, and close every connection."""
@@ -210,7 +211,7 @@ class AsyncClient:
         UnsupportedVersion, UnknownBase, DoseMismatch, NotReproducible.
         """
         manifest = await self.manifest(sequence)
-        async with aclosing(self._play(manifest, snapshot(manifest), threads)) as pictures:
+        async with aclosing(self._play(self._reader, manifest, snapshot(manifest), threads)) as pictures:
             async for picture in pictures:
                 yield picture
 
@@ -232,8 +233,8 @@ class AsyncClient:
         """
         manifest = await self.manifest(sequence)
         actions = follow(self._reader, manifest, Place(sequence, start), self._retry)
-        gone = partial(has_left, self._reader, sequence)
-        async with aclosing(self._play(manifest, actions, threads, gone)) as pictures:
+        gone = partial(has_left, self._patient, sequence)
+        async with aclosing(self._play(self._patient, manifest, actions, threads, gone)) as pictures:
             async for picture in pictures:
                 yield picture
 
@@ -254,10 +255,10 @@ class AsyncClient:
             info = await self.info(sequence)
             pictures = self.follow(sequence, threads=threads)
             pulled = await pull(pictures, info, Path(directory), progress, info.pictures if info.ended else 0)
-            return replace(pulled, info=await self.info(sequence))
+            return replace(pulled, info=info_of(await self._patient.manifest(sequence)))
         manifest = await self.manifest(sequence)
         info = info_of(manifest)
-        pictures = self._play(manifest, snapshot(manifest), threads)
+        pictures = self._play(self._reader, manifest, snapshot(manifest), threads)
         return await pull(pictures, info, Path(directory), progress, info.pictures)
 
     async def export(self, sequence: str, path: str | Path, *, progress: Report = silent) -> int:
@@ -265,10 +266,15 @@ class AsyncClient:
         return await offline.export(self._reader, await self.manifest(sequence), Path(path), progress)
 
     async def _play(
-        self, manifest: Manifest, actions: AsyncGenerator[Action], threads: int, gone: Gone = never
+        self,
+        reader: Reader,
+        manifest: Manifest,
+        actions: AsyncGenerator[Action],
+        threads: int,
+        gone: Gone = never,
     ) -> AsyncGenerator[DecodedPicture]:
-        base = await self._reader.base(manifest.base)
-        player = Player(self._reader, Crew(self._crew), base, threads, gone)
+        base = await reader.base(manifest.base)
+        player = Player(reader, Crew(self._crew), base, threads, gone)
         async with aclosing(player.play(actions)) as pictures:
             async for picture in pictures:
                 yield picture

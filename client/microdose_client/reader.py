@@ -6,12 +6,15 @@ blob(descriptor) ─► first source ─► size, digest ─► bytes
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
+from functools import partial
 
 from microdose.base import MAX_BASE_BYTES, Base, Descriptor, LoadedBase, fetch_verified, load_base
 from microdose.document import parse_document
 from microdose.errors import CorruptStream, DigestMismatch, NotFound, Unavailable, UnknownBase
 from microdose.manifest import Manifest, parse_manifest
+from microdose.patience import Retry
 from microdose_client.cache import BlobCache
+from microdose_client.outage import outlast
 from microdose_client.source import Heard, Source
 from microdose_client.threads import in_thread
 
@@ -88,3 +91,22 @@ class Reader:
             return fetch_verified(descriptor, lambda _: data)
         except (CorruptStream, DigestMismatch) as error:
             raise type(error)(f"{source.name}: {error}") from error
+
+
+class PatientReader(Reader):
+    """A Reader for those who follow: what an outage withholds it asks for until that is over.
+
+    Raises as a Reader, and Unavailable only after an outage of `Retry.outage_s`.
+    """
+
+    def __init__(self, sources: Sequence[Source], retry: Retry, cache: BlobCache | None = None) -> None:
+        super().__init__(sources, cache)
+        self._retry = retry
+
+    async def manifest(self, sequence: str) -> Manifest:
+        """As of a Reader."""
+        return await outlast(self._retry, partial(super().manifest, sequence))
+
+    async def blob(self, descriptor: Descriptor) -> bytes:
+        """As of a Reader."""
+        return await outlast(self._retry, partial(super().blob, descriptor))

@@ -10,6 +10,7 @@ from contextlib import (
     aclosing,
     asynccontextmanager,
 )
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from anyio import to_thread
 
 from microdose import keys
 from microdose.errors import NotFound, Unavailable
-from microdose_client import AsyncClient, Client, Retry, Timeouts
+from microdose_client import AsyncClient, Client, DecodedPicture, Retry, Timeouts
+from microdose_client.play import AHEAD
 from microdose_server.settings import Settings
 from microdose_server.store.apikeys import ApiKeys, Scope
 from microdose_server.store.blobs import public_blobs
@@ -72,6 +74,10 @@ async def aside(server: AbstractContextManager[str]) -> AsyncGenerator[str]:
             await to_thread.run_sync(stack.close)
 
 
+async def all_of(pictures: AsyncGenerator[DecodedPicture]) -> list[DecodedPicture]:
+    return [picture async for picture in pictures]
+
+
 async def test_the_api_restarts(make: Any, redis_url: str, tmp_path: Path) -> None:
     settings, port = Settings(data_dir=tmp_path / "data", redis_url=redis_url), free_port()
     with connect(redis_url) as bus:
@@ -91,6 +97,29 @@ async def test_the_api_restarts(make: Any, redis_url: str, tmp_path: Path) -> No
                     assert (await anext(pictures)).n == 2
                     live.picture()
                     assert (await anext(pictures)).n == 3
+
+
+async def test_the_api_restarts_while_pictures_wait(make: Any, redis_url: str, tmp_path: Path) -> None:
+    settings, port = Settings(data_dir=tmp_path / "data", redis_url=redis_url), free_port()
+    with connect(redis_url) as bus:
+        bus.flushall()
+        _, key = ApiKeys(bus).create([Scope.VIEW])
+        live = on_the_air(bus, public_blobs(settings.data_dir))
+        for _ in range(3 * AHEAD):
+            live.picture()
+        live.epoch()
+        live.picture()
+        live.say("end")
+        once = replace(QUICK, attempts=1)
+        async with (
+            make(server=f"http://127.0.0.1:{port}", key=key, retry=once) as viewer,
+            aclosing(viewer.each("follow", live.sequence, threads=1)) as pictures,
+        ):
+            async with api(settings, port):
+                assert (await anext(pictures)).n == 0
+            waiting = asyncio.create_task(all_of(pictures))
+            async with api(settings, port):
+                assert [picture.n for picture in await waiting] == list(range(1, 3 * AHEAD + 2))
 
 
 @pytest.mark.parametrize("victim", ["upstream", "relay"])

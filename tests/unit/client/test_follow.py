@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -34,9 +35,13 @@ class Site:
         changes = {"segments": whole.segments[:2], "seq": 3, "last_event_id": "3-0", "ended": False}
         self.manifest = whole.model_copy(update=changes)
         self.after: list[str] = []
+        self.away = Counter[str]()  # of each path: how often it is asked for in vain
         self.events: Callable[[int], Reply] = lambda turn: Reply(body=b"")
 
     def __call__(self, request: Request) -> Reply:
+        if self.away[request.path]:
+            self.away[request.path] -= 1
+            return problem_reply("unavailable", "later")
         if request.path.endswith("/manifest"):
             return Reply(body=self.manifest.to_bytes())
         if request.path.endswith("/events"):
@@ -88,6 +93,29 @@ def test_a_refusal_that_may_pass_is_waited_out(url: str, site: Site, tmp_path: P
     site.events = lambda turn: problem_reply(slug, "later") if turn < 4 else Reply(body=end(4))
     assert play(url, site, tmp_path) == [0, 1]
     assert len(site.after) == 4
+
+
+def test_an_outage_while_pictures_wait_is_waited_out(url: str, site: Site, tmp_path: Path) -> None:
+    site.events = lambda turn: Reply(body=end(4))
+    site.away.update({f"/v1/blobs/{each.digest}": 3 for each in site.manifest.descriptors()})
+    assert play(url, site, tmp_path) == [0, 1]
+    assert site.away.total() == 0
+
+
+def test_an_outage_while_a_missing_picture_is_looked_for_is_waited_out(site: Site, tmp_path: Path) -> None:
+    first, lost = site.manifest.segments
+    site.events = lambda turn: Reply(body=end(4))
+
+    def answer(request: Request) -> Reply:
+        if not request.path.endswith(lost.blob.digest):
+            return site(request)
+        site.manifest = site.manifest.model_copy(update={"segments": (first,)})  # the window moves on
+        site.away[f"/v1/sequences/{site.sequence}/manifest"] = 3
+        return problem_reply("not-found", "no such blob")
+
+    with Loopback(answer) as server:
+        assert play(server.url, site, tmp_path) == [0]
+    assert site.away.total() == 0
 
 
 @pytest.mark.parametrize(
