@@ -108,10 +108,9 @@ def running_server(data: Path) -> Iterator[tuple[str, str]]:
     options = ["--json", "--port", "0", "--data-dir", str(data)]
     command = [sys.executable, "-m", "microdose_server", "up", *options]
     data.mkdir()
+    own = {name: value for name, value in os.environ.items() if not name.endswith("REDIS_URL")}
     with (data / "server.log").open("wb") as log:
-        server = subprocess.Popen(
-            command, env=SETTINGS | os.environ, stdout=subprocess.PIPE, stderr=log, text=True
-        )
+        server = subprocess.Popen(command, env=SETTINGS | own, stdout=subprocess.PIPE, stderr=log, text=True)
     assert server.stdout is not None
     try:
         for line in server.stdout:

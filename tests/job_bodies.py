@@ -22,10 +22,13 @@ from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.publication import Coded, Epoch, Publication, make_publication, make_results
 from microdose_server.jobs.records import Jobs
 from microdose_server.store.bus import publish
+from microdose_server.store.drafts import read_checkpoint
+from microdose_server.store.lock import poll
 from microdose_server.store.redis import LOST
 from microdose_server.store.sequences import Sequences
 from tests.tiny_base import tiny_base, tiny_dose, tiny_segment
 from tests.tiny_encoder import TinyEncoder
+from tests.workers import PATIENCE_S
 
 STOPS_AT = 12
 
@@ -120,9 +123,17 @@ class _Noting(Reporter):
     ) -> None:
         if self.job.phase == "distil":
             self._given.client.rpush(f"steps:{self.job.id}", step)
+            if self.job.attempt == 1 and step == STOPS_AT // 2:
+                self._note_checkpoint()
             if self.job.attempt == 1 and step == STOPS_AT:
                 time.sleep(10**6)
         super().step(step, loss, psnr, steps=steps)
+
+    def _note_checkpoint(self) -> None:
+        """Wait for the first one, which may be of the very beginning; another follows when it is saved."""
+        client, sequence = self._given.client, self._given.attempt.sequence
+        assert poll(lambda: read_checkpoint(client, sequence) is not None, PATIENCE_S)
+        client.set(f"early:{self.job.id}", read_checkpoint(client, sequence) or "")
 
 
 def note_process(given: Assignment) -> None:

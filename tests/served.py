@@ -134,7 +134,7 @@ def served(standing_api: tuple[str, Settings], bus: redis.Redis) -> Iterator[Ser
     url, settings = standing_api
     for path in settings.data_dir.rglob("*"):
         if path.is_file():
-            path.unlink()
+            path.unlink(missing_ok=True)  # an upload that was broken off may be removing its own
     with served_by(url, settings, bus) as served:
         yield served
 

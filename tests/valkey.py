@@ -7,7 +7,6 @@ keys of two slots at once.
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from microdose_server.evaluate.ports import free_port
 from microdose_server.store.embedded import EmbeddedValkey, arguments, binary
 from microdose_server.store.lock import poll
 from microdose_server.store.redis import LOST, connect
@@ -58,8 +58,7 @@ def _redis7(folder: Path) -> Iterator[str]:
 @contextmanager
 def reachable(folder: Path, host: str) -> Iterator[str]:
     """A Valkey with a password at an address of this machine."""
-    with socket.create_server((host, 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port(host)
     more = ["--bind", host, "--port", str(port), "--requirepass", PASSWORD]
     with _running([binary()], folder, *more, password=PASSWORD):
         yield f"redis://:{PASSWORD}@{host}:{port}"
@@ -68,8 +67,7 @@ def reachable(folder: Path, host: str) -> Iterator[str]:
 @contextmanager
 def cluster(folder: Path) -> Iterator[str]:
     """A cluster of one node."""
-    with socket.create_server(("127.0.0.1", 0)) as port, socket.create_server(("127.0.0.1", 0)) as bus_port:
-        ports = ["--port", str(port.getsockname()[1]), "--cluster-port", str(bus_port.getsockname()[1])]
+    ports = ["--port", str(free_port()), "--cluster-port", str(free_port())]
     more = ["--bind", "127.0.0.1", "--cluster-enabled", "yes", *ports]
     with _running([binary()], folder, *more) as url, connect(url) as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")

@@ -5,16 +5,15 @@ Valkey <-- API, workers: started again whenever they do not run, as a container 
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
+from microdose_server.evaluate.ports import free_port
 from microdose_server.store.apikeys import ApiKeys, Scope
 from microdose_server.store.embedded import EmbeddedValkey, socket_url
 from microdose_server.store.redis import connect
@@ -35,8 +34,7 @@ class Plant:
     ) -> None:
         """`remote` workers share no disk with the API; `environ` has settings for all of them."""
         self.folder = folder
-        with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.valkey = EmbeddedValkey(folder)
         self._environ = os.environ | {

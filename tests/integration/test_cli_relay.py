@@ -49,7 +49,7 @@ def test_open_streams_and_long_polls_do_not_hold_up_its_end(
         for thread in threads:
             thread.start()
         assert poll(lambda: metric(url, "microdose_listeners") == STREAMS + 1, 60)
-        assert program.end(signal.SIGTERM, 3) == 0
+        assert program.end(signal.SIGTERM) == 0
         for thread in threads:
             thread.join()
     assert [[event.name for event in events] for events in heard] == STREAMS * [["segment", "bye"]]

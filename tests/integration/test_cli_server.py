@@ -186,7 +186,7 @@ def test_open_streams_and_long_polls_do_not_hold_up_the_end(
             thread.start()
         standing = f"microdose_listeners {STREAMS + 1}.0\n"
         assert poll(lambda: standing in httpx.get(f"{url}/metrics").text, 60)
-        assert program.end(signal.SIGTERM, 3) == 0
+        assert program.end(signal.SIGTERM) == 0
         for thread in threads:
             thread.join()
         client.close()

@@ -1,7 +1,6 @@
 """A server, or a relay, that goes away and comes back: whoever follows goes on where it was."""
 
 import asyncio
-import socket
 from collections.abc import AsyncGenerator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -21,6 +20,7 @@ from microdose import keys
 from microdose.errors import NotFound, Unavailable
 from microdose_client import AsyncClient, Client, DecodedPicture, Retry, Timeouts
 from microdose_client.play import AHEAD
+from microdose_server.evaluate.ports import free_port
 from microdose_server.settings import Settings
 from microdose_server.store.apikeys import ApiKeys, Scope
 from microdose_server.store.blobs import public_blobs
@@ -45,12 +45,6 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
         return Viewer(request.param(**{"retry": QUICK, "cache_dir": tmp_path / "cache", **options}))
 
     return make
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def api(settings: Settings, port: int) -> AbstractAsyncContextManager[str]:

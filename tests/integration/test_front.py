@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from microdose_server.api import key as key_resource
-from microdose_server.evaluate.front import Behind, Tls, free_port, write_config
+from microdose_server.evaluate.front import Behind, Tls, write_config
+from microdose_server.evaluate.ports import free_port
 from microdose_server.store.apikeys import ApiKeys, Scope
 from microdose_server.store.blobs import public_blobs
 from microdose_server.store.lock import poll

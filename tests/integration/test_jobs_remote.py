@@ -17,7 +17,7 @@ from microdose_server.store.blobs import checkpoints
 from microdose_server.store.bus import read_manifest
 from microdose_server.store.drafts import read_checkpoint
 from microdose_server.store.lock import poll
-from microdose_server.store.redis import connect
+from microdose_server.store.redis import connect, text
 from microdose_server.store.sequences import Sequences
 from tests.job_bodies import STOPS_AT
 from tests.live import live_api
@@ -102,6 +102,8 @@ def goes_on_elsewhere(served: Served, one: StartWorker, two: StartWorker, tmp_pa
 
     first = one(**environ, MICRODOSE_DATA_DIR=str(tmp_path / "one"))
     assert poll(lambda: STOPS_AT in steps(), PATIENCE_S)
+    early = text(served.bus.get(f"early:{job.id}") or "")
+    assert poll(lambda: read_checkpoint(served.bus, sequence) not in (None, early), PATIENCE_S)
     first.send_signal(signal.SIGKILL)
     assert poll(lambda: all(has_ended(pid) for pid in pids(served.bus, job)), PATIENCE_S)
     kept, store = read_checkpoint(served.bus, sequence), checkpoints(served.settings.data_dir)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,13 +10,14 @@ import redis
 from microdose import keys
 from microdose.manifest import parse_manifest
 from microdose.resources import Job, JobState, SequenceState
+from microdose_server.evaluate.ports import free_port
 from microdose_server.jobs import outcome
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
 from microdose_server.store.bus import read_manifest
 from microdose_server.store.lock import poll
 from microdose_server.store.sequences import Sequences
-from tests.workers import StartWorker, enqueue, finish, has_ended, pids
+from tests.workers import PATIENCE_S, StartWorker, enqueue, finish, has_ended, pids
 
 
 def state_of(client: redis.Redis, job: Job) -> SequenceState:
@@ -39,8 +39,7 @@ def test_a_job_is_worked_on_and_published(
 def test_a_worker_may_come_by_tcp_with_a_password_that_nobody_sees(
     bus: redis.Redis, redis_url: str, start_worker: StartWorker
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     bus.config_set("port", port)
     password = "pass'wörd"
     bus.acl_setuser(
@@ -65,7 +64,7 @@ def test_cancelling_kills_the_process_at_once(
     start_worker(redis_url)
     (pid,) = pids(bus, job)
     assert JobQueue(bus).cancel(job.id).state == JobState.CANCELLED
-    assert poll(lambda: has_ended(pid), 15)
+    assert poll(lambda: has_ended(pid), PATIENCE_S)
     assert finish(bus, after).state == JobState.SUCCEEDED
     assert Jobs(bus).get(job.id).state == JobState.CANCELLED
     assert state_of(bus, job) == SequenceState.CANCELLED
@@ -79,7 +78,7 @@ def test_a_cancel_that_the_worker_did_not_hear_ends_the_process_too(
     start_worker(redis_url)
     (pid,) = pids(bus, job)
     outcome.cancel(bus, job.id)  # no command is sent; the next report is refused
-    assert poll(lambda: has_ended(pid), 15)
+    assert poll(lambda: has_ended(pid), PATIENCE_S)
     assert Jobs(bus).get(job.id).state == JobState.CANCELLED
 
 
@@ -121,7 +120,7 @@ def test_a_killed_worker_takes_its_process_with_it_and_another_goes_on(
     worker = start_worker(redis_url)
     (pid,) = pids(bus, job)
     worker.kill()
-    assert poll(lambda: has_ended(pid), 15)
+    assert poll(lambda: has_ended(pid), PATIENCE_S)
     start_worker(redis_url)
     done = finish(bus, job)
     assert (done.state, done.attempt) == (JobState.SUCCEEDED, 2)
@@ -140,7 +139,7 @@ def test_a_stopped_process_that_wakes_up_disturbs_nobody(
     assert (done.state, done.attempt) == (JobState.SUCCEEDED, 2)
     os.kill(pid, signal.SIGCONT)
     os.kill(worker.pid, signal.SIGCONT)
-    assert poll(lambda: has_ended(pid), 15)
+    assert poll(lambda: has_ended(pid), PATIENCE_S)
     assert Jobs(bus).get(job.id) == done
     assert state_of(bus, job) == SequenceState.PUBLISHED
 
@@ -160,7 +159,7 @@ def test_a_stopped_process_that_wakes_up_at_its_end_publishes_nothing(
     before = bus.dump(keys.events(job.sequence)), read_manifest(bus, job.sequence)
     bus.set(f"go:{job.id}", 1)
     os.kill(pid, signal.SIGCONT)
-    assert poll(lambda: has_ended(pid), 60)
+    assert poll(lambda: has_ended(pid), PATIENCE_S)
     assert bus.exists(f"fenced:{job.id}")
     assert (bus.dump(keys.events(job.sequence)), read_manifest(bus, job.sequence)) == before
     assert Jobs(bus).get(job.id) == done
@@ -194,7 +193,7 @@ def test_a_worker_asked_to_stop_gives_its_job_back(
     worker = start_worker(redis_url)
     (pid,) = pids(bus, job)
     worker.terminate()
-    assert worker.wait(15) == 0
+    assert worker.wait(PATIENCE_S) == 0
     assert has_ended(pid)
     assert Jobs(bus).get(job.id).state == JobState.QUEUED
     assert state_of(bus, job) == SequenceState.QUEUED

@@ -176,7 +176,7 @@ def test_it_is_not_done_again_before_its_time_nor_twice_at_once(served: Served) 
 
 def test_a_publication_meanwhile_keeps_all_its_blobs(served: Served) -> None:
     """One thread publishes and deletes, the other collects with no grace but that of `put`."""
-    settings = served.settings.model_copy(update={"gc_grace_s": 3})
+    settings = served.settings.model_copy(update={"gc_grace_s": 6})
     served.create()
     ended = threading.Event()
 
@@ -187,7 +187,7 @@ def test_a_publication_meanwhile_keeps_all_its_blobs(served: Served) -> None:
     collector = threading.Thread(target=collect_all_the_time)
     collector.start()
     try:
-        until = time.monotonic() + 8
+        until = time.monotonic() + 14
         while time.monotonic() < until:
             manifest = served.publish(served.queued())
             assert_whole(served, manifest)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from microdose.errors import Unavailable
+from microdose_server.evaluate.ports import free_port
 from microdose_server.store.lock import poll
 
 START_S = 60.0
@@ -53,12 +54,6 @@ def nginx() -> str:
         if found := shutil.which("nginx", path=place):
             return found
     raise Unavailable("nginx is not installed: apt-get install nginx-light")
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 class Behind(NamedTuple):

@@ -40,7 +40,7 @@ def start() -> Iterator[Start]:
 def begun(bus: redis.Redis, enqueue: Enqueue) -> tuple[Job, Lease]:
     found = outcome.begin(bus, enqueue())
     assert found is not None
-    return found[0], Lease(bus, found[1], 3.0)
+    return found[0], Lease(bus, found[1], 8.0)
 
 
 def test_while_it_works_the_lease_is_held(bus: redis.Redis, start: Start, begun: tuple[Job, Lease]) -> None:
@@ -49,10 +49,10 @@ def test_while_it_works_the_lease_is_held(bus: redis.Redis, start: Start, begun:
 
     def beat() -> bool:
         seen.append(is_held(bus, lease.attempt))
-        return len(seen) > 15  # longer than the lease
+        return len(seen) > 11  # longer than the lease
 
     end = Supervisor(start(SLEEP), lease, job, PATIENT, beat).watch()
-    assert seen == [False] + 15 * [True]
+    assert seen == [False] + 11 * [True]
     assert end.problem is not None
     assert (end.problem.detail, end.counted) == ("its worker was told to stop", False)
 

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from torch import distributed
 from microdose.errors import BadUpload
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
+from microdose_server.evaluate.ports import free_port
 from microdose_server.training.adversarial import AdversarialRun
 from microdose_server.training.checkpoint import load_state
 from microdose_server.training.loop import Budget, Run, StepReport, train
@@ -99,9 +99,7 @@ def _member(rank: int, port: int, work: Callable[..., None], arguments: tuple[ob
 
 def together(work: Callable[..., None], *arguments: object) -> None:
     """Do the work in COUNT processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     context = get_context("spawn")
     members = [context.Process(target=_member, args=(rank, port, work, arguments)) for rank in range(COUNT)]
     for member in members:
