@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Which dose `auto` chooses for sequences of different lengths: the longer one is, the more a dose may weigh.
 
 Each length is as many pictures, evenly spread over the folder or clip, dosed as a worker does it. `saved` is

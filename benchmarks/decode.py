@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """How long a picture takes to decode: the teacher, every student, and HiFiC itself, on the same engine.
 
     segment --entropy--> symbols --hyper--> y_hat --head, MicroRN or tower, tail--> pixels

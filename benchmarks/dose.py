@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """What doses are worth: on several sequences, per rung of the ladder, with every byte counted, and against
 what else the same bytes or the same steps could buy.
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """How long the teacher takes to encode a picture, stage by stage, and how much memory.
 
     picture --g_a--> y --h_a--> z --hyper-synthesis, entropy coding--> segment

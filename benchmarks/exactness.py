@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Do other machines decode the same? Real pictures, coded once, decoded under every condition at hand.
 
     pictures -> Encoder -> segments, and what must come out of them: table numbers, y_hat, pixels

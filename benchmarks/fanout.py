@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """How soon many viewers have what is published, and whether each has all of it, once.
 
     coded pictures --> Valkey, disk --> API --> nginx (the door of docker-compose.yml) --> viewers

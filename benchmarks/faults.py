@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """What is left of uploads, jobs and live sequences when processes are killed at random.
 
     publishers, broadcasters --put, wait--> API --+-- Valkey      all real processes, with data of their own

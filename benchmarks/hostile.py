@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Does any input break a reader or the API? Mutations of every format and request, counted.
 
 Input number N of a seed is always the same, but for the ids that a request names. A process that reads has

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """What many viewers at another site cost their server, and what they wait for, with a relay in between.
 
     coded pictures --> Valkey, disk --> API --> nginx --> relay, its own disk --> nginx --> viewers

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """The teacher against what people would pick instead: how good the same bytes look, picture by picture.
 
     picture -> teacher -> segment, every byte of it counted -> decoded -> PSNR, MS-SSIM, LPIPS, DISTS

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """How long a training step takes, against what this machine could do at best.
 
     batch --g_a--> y --hyperprior--> y_hat --g_s--> x_hat --MSE, LPIPS, rate--> gradients --Muon--> weights

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Does an upload of any size leave the API's memory alone, and does every frame arrive?
 
     pictures on disk --microdose push--> API (a process of its own) + Valkey        peak RSS of the API

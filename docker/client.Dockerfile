@@ -1,4 +1,5 @@
-# The thin client: `docker run --rm -v "$PWD:/work" IMAGE pull SEQUENCE -o decoded`
+# The thin client, here as the user who starts it, so that it may write into the folder:
+#   docker run --rm --network host --user "$(id -u):$(id -g)" -e MICRODOSE_KEY -v "$PWD:/work" IMAGE pull SEQUENCE -o decoded
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./

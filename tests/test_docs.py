@@ -3,6 +3,7 @@
 import argparse
 import ast
 import importlib
+import os
 import re
 import shlex
 from pathlib import Path
@@ -58,6 +59,12 @@ def test_commands_parse(document: Path) -> None:
     for program, *arguments in commands(document.read_text()):
         if (parser := parser_of(program)) is not None and arguments:
             parser.parse_args(arguments)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_benchmarks_are_programs(path: Path) -> None:
+    assert os.access(path, os.X_OK)
+    assert path.read_text().startswith("#!/usr/bin/env python\n")
 
 
 @document
