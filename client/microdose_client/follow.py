@@ -31,7 +31,8 @@ async def follow(reader: Reader, manifest: Manifest, place: Place, retry: Retry)
             if gap.tries:
                 for action in place.snapshot(await reader.manifest(place.sequence)):
                     yield action
-            async with aclosing(reader.events(place.sequence, place.after, outage.tries)) as events:
+            turn = outage.tries + gap.tries  # what one source lacks, the next may have
+            async with aclosing(reader.events(place.sequence, place.after, turn)) as events:
                 async for heard in events:
                     outage.over()
                     if heard is None:

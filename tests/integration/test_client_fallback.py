@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -9,7 +10,11 @@ from redis.exceptions import NoPermissionError
 
 from microdose import keys
 from microdose.problem import ProblemError
-from microdose_client import Client
+from microdose_client import Client, Retry
+from microdose_server.store.apikeys import Scope
+from microdose_server.store.embedded import EmbeddedValkey
+from tests.broadcast import Broadcast
+from tests.served import Served
 from tests.shelves import KEY, ONCE, HttpShelf, RedisShelf, publish
 from tests.tiny_base import TinySequence, tiny_sequence
 
@@ -85,6 +90,23 @@ def test_a_redis_that_is_away_leaves_all_to_the_server(
     publish(http, sequence)
     with Client(http.url, redis="redis://127.0.0.1:1", key=KEY, cache_dir=tmp_path, retry=ONCE) as client:
         assert numbers(client, sequence) == [0, 1, 2]
+
+
+def test_a_log_that_redis_does_not_have_comes_by_http(
+    served: Served, live: Broadcast, tmp_path: Path
+) -> None:
+    place: dict[str, Any] = {"key": served.token(Scope.VIEW), "cache_dir": tmp_path / "cache"}
+    with (
+        EmbeddedValkey(tmp_path / "empty") as empty,
+        Client(served.url, redis=empty.url, retry=Retry(first_s=0.01), **place) as client,
+    ):
+        pictures = client.follow(live.sequence, threads=1)
+        assert next(pictures).n == 0
+        live.picture()
+        assert next(pictures).n == 1
+        live.picture()
+        heard = next(pictures)
+        assert (heard.n, heard.published) == (2, 1.002)  # by its event, not by a manifest
 
 
 FORBIDDEN: list[tuple[str, ...]] = [
