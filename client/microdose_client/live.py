@@ -8,6 +8,7 @@ The sequence ends with the block. Where an error ends the block the sequence sta
 `resume` can go on with it; viewers are then told that something may be missing.
 """
 
+import asyncio
 import io
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -39,20 +40,22 @@ class AsyncLive:
 
     def __init__(self, api: Api, retry: Retry, sequence: str, first: int, last: str | None = None) -> None:
         self.sequence, self.next, self.last = sequence, first, last
-        self._api, self._retry = api, retry
+        self._api, self._retry, self._turn = api, retry, asyncio.Lock()
 
     async def put(self, picture: Shown, name: str | None = None) -> int:
         """Send the next picture; returns its number once the server has it.
 
         Waits while the server has as many as it may hold, and while it is away, for `Retry.outage_s` at most.
         Raises BadUpload for what is no picture, and as every call does; a picture that was refused has used
-        no number.
+        no number. Called again meanwhile, it waits its turn.
         """
-        data, name = await in_thread(_bytes_of, picture, name)
-        put = partial(self._api.put_frame, self.sequence, self.next, data, name)
-        await outlast(self._retry, put)  # the same bytes at the same number: nothing is there twice
-        self.next, self.last = self.next + 1, name
-        return self.next - 1
+        async with self._turn:
+            data, name = await in_thread(_bytes_of, picture, name)
+            n = self.next
+            put = partial(self._api.put_frame, self.sequence, n, data, name)
+            await outlast(self._retry, put)  # the same bytes at the same number: nothing is there twice
+            self.next, self.last = self.next + 1, name
+            return n
 
     async def end(self) -> Job:
         """Say that no more will come; returns the job that publishes the sequence."""

@@ -1,6 +1,7 @@
 """Publishing a live sequence with the client, to a real server and worker."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import redis
 
 from microdose import keys
+from microdose.digest import digest_of
 from microdose.errors import BadUpload
 from microdose.resources import SequenceCreate
 from microdose_client import AsyncClient, Client
@@ -42,6 +44,19 @@ def test_arrays_files_and_bytes_go_up_in_order(served: Served, tmp_path: Path) -
         frames = Sequences(served.bus).frames(live.sequence)
     assert [(frame.n, frame.name) for frame in frames] == [(0, None), (1, "b.png"), (3, "c")]
     assert is_complete(served.bus, live.sequence)
+
+
+def test_pictures_put_at_the_same_time_get_a_number_each(served: Served) -> None:
+    pictures = [encode(photo(n)) for n in range(4)]
+    with (
+        Client(served.url, key=key_of(served)) as client,
+        client.live() as live,
+        ThreadPoolExecutor(len(pictures)) as pool,
+    ):
+        numbers = list(pool.map(live.put, pictures))
+    assert sorted(numbers) == [0, 1, 2, 3]
+    digests = {frame.n: frame.digest for frame in Sequences(served.bus).frames(live.sequence)}
+    assert [digests[n] for n in numbers] == [digest_of(data) for data in pictures]
 
 
 def test_an_error_leaves_the_sequence_open_for_who_resumes(served: Served) -> None:
