@@ -117,7 +117,11 @@ def _add_push(verbs: "Verbs") -> None:
         default=Priority.NORMAL,
         help="of the job (default: normal)",
     )
-    verb.add_argument("--resume", metavar="SEQ", help="go on with an interrupted push into this sequence")
+    verb.add_argument(
+        "--resume",
+        metavar="SEQ",
+        help="go on with an interrupted push into this sequence: stderr has named it",
+    )
     verb.add_argument("--wait", action="store_true", help="stay until the sequence is published")
     _add_connection(verb, redis=False)
 

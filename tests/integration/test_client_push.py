@@ -88,7 +88,8 @@ def test_push_sends_every_picture_in_order_and_queues_the_job(
     frames = Sequences(bus).frames(job.sequence)
     assert [frame.digest for frame in frames] == [digest_of(picture(n)) for n in range(12)]
     assert [frame.name for frame in frames] == [f"shot {n}.png" for n in range(12)]
-    assert [(step.phase, step.done, step.total) for step in steps] == [
+    assert steps[0] == Step("sequence", 1, 1, job.sequence)
+    assert [(step.phase, step.done, step.total) for step in steps[1:]] == [
         ("uploading", n, 12) for n in range(1, 13)
     ]
 
