@@ -182,18 +182,18 @@ def _bytes(counts: ByteCounts, bpp: float) -> str:
 
 
 def _pulled(pulled: Pulled, out: Path) -> str:
-    info = pulled.info
-    count = max(info.pictures, 1)
+    info, count = pulled.info, len(pulled.files)
     split = ", ".join(
-        f"{stage} {total / count:.1f}"
+        f"{stage} {total / max(count, 1):.1f}"
         for stage, total in (
             ("entropy", pulled.entropy_ms),
             ("hyper", pulled.hyper_ms),
             ("synthesis", pulled.synthesis_ms),
         )
     )
+    listed = "" if count == info.pictures else f"the {info.pictures} that are still listed have "
     return (
-        f"{info.pictures} pictures in {out}, {_bytes(info.bytes, info.bpp_total)}\n"
+        f"{count} pictures in {out}, {listed}{_bytes(info.bytes, info.bpp_total)}\n"
         f"{pulled.seconds:.1f} s in all; decoding one picture takes {split} ms"
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from microdose_server.store.apikeys import Scope
+from microdose_server.store.blobs import public_blobs
 from tests.broadcast import Broadcast
 from tests.programs import Piped, microdose
 from tests.served import Served
@@ -105,3 +106,19 @@ def test_pull_follow_stays_until_the_end(live: Broadcast, served: Served, tmp_pa
     for n in range(2):
         with Image.open(out / f"{n:06d}.png") as image:
             np.testing.assert_array_equal(np.asarray(image), live.expected(n))
+
+
+def test_pull_follow_counts_what_it_has_written(served: Served, tmp_path: Path) -> None:
+    live = Broadcast(served.bus, public_blobs(served.settings.data_dir), window=2)
+    live.epoch()
+    live.picture()
+    with viewing(served, tmp_path, "pull", live.sequence, "-o", str(tmp_path / "out"), "--follow") as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(b"decoding 1 ")
+        for _ in range(3):
+            live.picture()
+        live.say("end")
+        text, err = end(process)
+    assert process.returncode == 0, err
+    out = tmp_path / "out"
+    assert text.decode().startswith(f"4 pictures in {out}, the 2 that are still listed have ")
