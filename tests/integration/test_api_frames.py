@@ -9,9 +9,10 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from microdose.digest import digest_of, repr_digest
-from microdose.resources import Frame
+from microdose.resources import Frame, SequenceCreate
 from microdose_server.intake.sandbox import Sandbox
 from microdose_server.store.apikeys import ApiKeys, Scope
+from microdose_server.store.sequences import Sequences
 from tests.photos import encode, film, pack, photo
 from tests.served import Serve, Served, problem
 
@@ -106,6 +107,7 @@ def test_limits_are_those_of_the_settings(
     found = problem(served.put(sequence, 2), slug)
     assert reason in str(found.detail)
     assert listing(served, sequence) == []
+    assert served.originals() == []
 
 
 def test_a_sequence_that_is_complete_takes_no_more(served: Served) -> None:
@@ -167,6 +169,20 @@ def test_a_key_has_its_quota(served: Served) -> None:
     assert [frame.n for frame in listing(served, sequence)] == [0, 1]
     assert served.http.delete(f"/v1/sequences/{sequence}", headers=mine).status_code == 204
     assert served.http.post("/v1/sequences:upload", files=form, headers=mine).status_code == 202
+
+
+def test_what_a_quota_or_a_full_live_sequence_refuses_takes_no_disk(serve: Serve) -> None:
+    size = len(encode(PHOTO))
+    served = serve(quota_bytes=3 * size + size // 2, max_frames=1)
+    whole = served.create()
+    live = Sequences(served.bus).create(SequenceCreate(live=True)).id
+    assert [served.put(sequence, 0).status_code for sequence in (whole, live)] == [201, 201]
+    problem(served.put(live, 1), "too-many-requests")
+    other = served.create()
+    assert served.put(other, 0, encode(photo(1))).status_code == 201
+    problem(served.put(served.create(), 0, encode(photo(2))), "over-quota")
+    kept = {digest_of(path.read_bytes()) for path in served.originals()}
+    assert kept == {digest_of(encode(photo(n))) for n in (0, 1)}
 
 
 def test_some_of_the_disk_stays_free(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

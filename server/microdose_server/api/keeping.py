@@ -1,6 +1,7 @@
-"""From an uploaded file to a kept frame: judged first, then stored by digest, then recorded.
+"""From an uploaded file to a kept frame: judged and admitted first, then stored by digest, then recorded.
 
-So a refused picture leaves nothing behind, and a recorded frame has its original.
+So a refused picture leaves nothing behind, and a recorded frame has its original. Only where others took its
+place between the last two steps does a file stay that nothing names, for garbage collection.
 """
 
 import shutil
@@ -72,11 +73,14 @@ def _record(
 ) -> tuple[Frame, bool]:
     frame = Frame(
         n=n,
-        digest=incoming.keep(),
+        digest=incoming.digest,
         size=incoming.size,
         width=picture.width,
         height=picture.height,
         name=name,
         notes=picture.notes,
     )
-    return frame, here.sequences.put_frame(sequence, frame, here.settings.limits)
+    limits = here.settings.limits
+    here.sequences.require_admission(sequence, frame, limits)
+    incoming.keep()
+    return frame, here.sequences.put_frame(sequence, frame, limits)

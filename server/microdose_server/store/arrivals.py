@@ -7,7 +7,6 @@ frames   those that are listed in the manifest, and those that wait
 from dataclasses import dataclass
 
 import redis
-from redis.client import Pipeline
 
 from microdose import keys
 from microdose.errors import NotFound
@@ -62,15 +61,15 @@ def forget(client: redis.Redis, sequence: str, numbers: list[int]) -> None:
         pipeline.execute()
 
 
-def admit(pipeline: Pipeline, sequence: str, frame: Frame, old: Frame | None, limits: Limits) -> None:
-    """Return if a live sequence takes this frame, new or in place of `old`, now.
+def admit(reader: redis.Redis, sequence: str, frame: Frame, old: Frame | None, limits: Limits) -> None:
+    """Return if a live sequence takes this frame, new or in place of `old`, now. Only reads.
 
     Raises:
         ProblemError: conflict, it is behind what is published, or the sequence is complete;
             too-many-requests, as many as may be kept wait already.
     """
     record, frames = keys.sequence(sequence), keys.frames(sequence)
-    done, complete = pipeline.hmget(record, "done", "complete")
+    done, complete = reader.hmget(record, "done", "complete")
     if old is not None and old.digest == frame.digest:
         return
     if complete == b"true":
@@ -78,7 +77,7 @@ def admit(pipeline: Pipeline, sequence: str, frame: Frame, old: Frame | None, li
     if frame.n < int(done or 0):
         detail = f"frame {frame.n} comes too late: sequence {sequence} goes on at {int(done or 0)}"
         raise ProblemError(make_problem("conflict", detail))
-    waiting = sum(int(n) >= int(done or 0) for n in pipeline.hkeys(frames))
+    waiting = sum(int(n) >= int(done or 0) for n in reader.hkeys(frames))
     if old is None and waiting >= limits.max_frames:
         detail = f"{waiting} frames of sequence {sequence} wait to be published; send more when fewer do"
         raise ProblemError(make_problem("too-many-requests", detail))

@@ -5,6 +5,7 @@ Counted in the same transaction as what is counted, so that a count never drifts
 
 from typing import Literal
 
+import redis
 from redis.client import Pipeline
 
 from microdose import keys
@@ -14,16 +15,16 @@ from microdose_server.settings import Limits
 What = Literal["bytes", "sequences"]
 
 
-def require(pipeline: Pipeline, owner: str, what: What, more: int, limits: Limits) -> None:
+def require(reader: redis.Redis, owner: str, what: What, more: int, limits: Limits) -> None:
     """Raise the problem over-quota unless a key may hold `more` of something.
 
-    Its own quota counts before that of the limits. Reads, so `pipeline` must watch `keys.api_usage(owner)`.
+    Its own quota counts before that of the limits. Only reads; a transaction watches `keys.api_usage(owner)`.
     """
-    own = pipeline.hget(keys.api_key(owner), f"quota_{what}")
+    own = reader.hget(keys.api_key(owner), f"quota_{what}")
     most = int(own) if own not in (None, b"null") else getattr(limits, f"quota_{what}")
     if most is None or more <= 0:
         return
-    held = int(pipeline.hget(keys.api_usage(owner), what) or 0)
+    held = int(reader.hget(keys.api_usage(owner), what) or 0)
     if held + more > most:
         detail = (
             f"key {owner} holds {held} {what} of {most}, and {more} more are sent; delete a sequence first"

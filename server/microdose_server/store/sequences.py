@@ -95,30 +95,25 @@ class Sequences:
             BadUpload: a number, or pixels in all, above the limits, of which a live one has neither.
         """
         record, frames = keys.sequence(sequence), keys.frames(sequence)
-        owner = text(self.client.hget(record, "owner") or NOBODY)
+        owner = self._owner(sequence)
 
         def record_frame(pipeline: Pipeline) -> bool:
-            live, following = pipeline.hmget(record, "live", "next")
-            states = arrivals.TAKING if live == b"true" else (SequenceState.OPEN,)
-            self._require(pipeline, sequence, states, "takes no more frames")
-            before = pipeline.hget(frames, str(frame.n))
-            old = Frame.model_validate_json(before) if before else None
-            pixels = int(pipeline.hget(record, "pixels") or 0) + _pixels(frame) - (_pixels(old) if old else 0)
-            if live == b"true":
-                arrivals.admit(pipeline, sequence, frame, old, limits)
-            else:
-                _require_within(limits, frame.n, pixels)
+            old = self._admitted(pipeline, sequence, owner, frame, limits)
+            following = int(pipeline.hget(record, "next") or 0)
             more = frame.size - (old.size if old else 0)
-            quota.require(pipeline, owner, "bytes", more, limits)
             pipeline.multi()
             pipeline.hset(frames, str(frame.n), frame.model_dump_json())
-            fields: Fields = {"pixels": str(pixels), "next": str(max(int(following or 0), frame.n + 1))}
-            pipeline.hset(record, mapping=fields)
+            pipeline.hset(record, "next", str(max(following, frame.n + 1)))
+            pipeline.hincrby(record, "pixels", _more_pixels(frame, old))
             pipeline.hincrby(record, "size", more)
             quota.charge(pipeline, owner, byte_count=more)
             return old is None
 
         return self._transaction(record_frame, record, frames, keys.api_usage(owner))
+
+    def require_admission(self, sequence: str, frame: Frame, limits: Limits) -> None:
+        """Return if `put_frame` would record this frame now; it looks again. Raises as it does."""
+        self._admitted(self.client, sequence, self._owner(sequence), frame, limits)
 
     def frame(self, sequence: str, n: int) -> Frame | None:
         """Frame number `n`, if it is there."""
@@ -228,6 +223,27 @@ class Sequences:
         )
         return Attempt(job, sequence, cast(int, answer)) if answer else None
 
+    def _admitted(
+        self, reader: redis.Redis, sequence: str, owner: str, frame: Frame, limits: Limits
+    ) -> Frame | None:
+        """The frame that `frame` would replace, if any. Raises as `put_frame`."""
+        record = keys.sequence(sequence)
+        live = reader.hget(record, "live") == b"true"
+        states = arrivals.TAKING if live else (SequenceState.OPEN,)
+        self._require(reader, sequence, states, "takes no more frames")
+        before = reader.hget(keys.frames(sequence), str(frame.n))
+        old = Frame.model_validate_json(before) if before else None
+        if live:
+            arrivals.admit(reader, sequence, frame, old, limits)
+        else:
+            pixels = int(reader.hget(record, "pixels") or 0) + _more_pixels(frame, old)
+            _require_within(limits, frame.n, pixels)
+        quota.require(reader, owner, "bytes", frame.size - (old.size if old else 0), limits)
+        return old
+
+    def _owner(self, sequence: str) -> str:
+        return text(self.client.hget(keys.sequence(sequence), "owner") or NOBODY)
+
     def _find(self, sequence: str) -> Sequence | None:
         try:
             return self.get(sequence)
@@ -235,9 +251,9 @@ class Sequences:
             return None
 
     def _require(
-        self, pipeline: Pipeline, sequence: str, states: tuple[SequenceState, ...], otherwise: str
+        self, reader: redis.Redis, sequence: str, states: tuple[SequenceState, ...], otherwise: str
     ) -> None:
-        state = pipeline.hget(keys.sequence(sequence), "state")
+        state = reader.hget(keys.sequence(sequence), "state")
         if state is None:
             raise NotFound(f"no sequence {sequence}")
         if text(state) not in map(to_field, states):
@@ -258,8 +274,8 @@ def page_of_ids(
     return found[:limit], found[limit - 1] if len(found) > limit else None
 
 
-def _pixels(frame: Frame) -> int:
-    return frame.width * frame.height
+def _more_pixels(frame: Frame, old: Frame | None) -> int:
+    return frame.width * frame.height - (old.width * old.height if old else 0)
 
 
 def _require_dense(sequence: str, numbers: list[int]) -> None:
