@@ -36,8 +36,10 @@ class Incoming:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.file.close()
-        self._path.unlink(missing_ok=True)
+        try:
+            self.file.close()  # writes what is buffered, which a full disk refuses again
+        finally:
+            self._path.unlink(missing_ok=True)
 
     @property
     def digest(self) -> str:

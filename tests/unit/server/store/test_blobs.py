@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,25 @@ def test_a_write_that_fails_leaves_nothing(store: BlobStore) -> None:
     with pytest.raises(OSError, match="irectory"):
         store.put(b"data")
     assert not list((store.root / "tmp").iterdir())
+
+
+FILLS_ITS_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from microdose_server.store.blobs import BlobStore
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+with BlobStore(Path(sys.argv[1])).incoming() as new:
+    new.write(bytes(2000))
+    new.keep()
+"""
+
+
+def test_a_full_disk_leaves_nothing(store: BlobStore) -> None:
+    command = [sys.executable, "-c", FILLS_ITS_DISK, str(store.root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "OSError: [Errno 27] File too large" in done.stderr
+    assert [path for path in store.root.rglob("*") if path.is_file()] == []
 
 
 @given(name=st.text(max_size=100) | st.sampled_from(["sha256:../../etc/passwd", "sha256:" + "A" * 64]))
