@@ -28,6 +28,7 @@ from microdose_server.store.redis import LOST
 from microdose_server.store.sequences import Sequences
 from tests.tiny_base import tiny_base, tiny_dose, tiny_segment
 from tests.tiny_encoder import TinyEncoder
+from tests.valkey import refusing_writes
 from tests.workers import PATIENCE_S
 
 STOPS_AT = 12
@@ -81,6 +82,11 @@ def refusing(errand: Errand) -> None:
 def unavailable(errand: Errand) -> None:
     """Fail by an error that is not the job's."""
     make_attempt(errand, _lose_redis)
+
+
+def refused_once(errand: Errand) -> None:
+    """Meet a Redis that refuses at the first attempt, publish at the second."""
+    make_attempt(errand, lambda given: (_refused if given.report.job.attempt == 1 else _publish)(given))
 
 
 def tiny(errand: Errand) -> None:
@@ -214,6 +220,11 @@ def _die(given: Assignment) -> None:
 
 def _refuse(given: Assignment) -> None:
     raise BadPicture("frame 0: truncated")
+
+
+def _refused(given: Assignment) -> None:
+    with refusing_writes(given.client):
+        given.client.set("more", 1)
 
 
 def _lose_redis(given: Assignment) -> None:

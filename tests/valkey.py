@@ -91,6 +91,22 @@ def _running(program: list[str], folder: Path, *more: str, password: str = "") -
         process.wait()
 
 
+@contextmanager
+def refusing_writes(client: redis.Redis) -> Iterator[None]:
+    """While it lasts, the server answers what reads and refuses what writes, as a full one does."""
+    client.config_resetstat()
+    client.config_set("min-replicas-to-write", 1)
+    try:
+        yield
+    finally:
+        client.config_set("min-replicas-to-write", 0)
+
+
+def refused(client: redis.Redis, command: str) -> bool:
+    """Whether the server has refused this command since it began to."""
+    return bool(client.info("commandstats").get(f"cmdstat_{command}", {}).get("rejected_calls"))
+
+
 def _is_whole(client: redis.Redis) -> bool:
     return b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO")  # type: ignore[no-untyped-call]
 

@@ -17,6 +17,7 @@ from microdose_server.jobs.records import Jobs
 from microdose_server.store.bus import read_manifest
 from microdose_server.store.lock import poll
 from microdose_server.store.sequences import Sequences
+from tests.valkey import refused, refusing_writes
 from tests.workers import PATIENCE_S, StartWorker, enqueue, finish, has_ended, pids
 
 
@@ -221,6 +222,32 @@ def test_a_lost_service_is_tried_again_and_named_in_the_end(
     assert (done.state, done.attempt) == (JobState.FAILED, 3)
     assert done.error is not None
     assert done.error.slug == "unavailable"
+
+
+def test_a_redis_that_refuses_for_a_moment_ends_neither_worker_nor_job(
+    bus: redis.Redis, redis_url: str, start_worker: StartWorker
+) -> None:
+    job = enqueue(bus, "patient")
+    worker = start_worker(redis_url)
+    pids(bus, job)
+    with refusing_writes(bus):
+        assert poll(lambda: not bus.exists(keys.lease(job.sequence)), PATIENCE_S)  # it has run out
+    bus.set(f"go:{job.id}", 1)
+    done = finish(bus, job)
+    assert (done.state, done.attempt) == (JobState.SUCCEEDED, 1)
+    with refusing_writes(bus):
+        assert poll(lambda: refused(bus, "blpop"), PATIENCE_S)
+    assert finish(bus, enqueue(bus, "publishing")).state == JobState.SUCCEEDED
+    assert worker.poll() is None
+
+
+def test_a_job_that_met_a_refusal_is_tried_again(
+    bus: redis.Redis, redis_url: str, start_worker: StartWorker
+) -> None:
+    job = enqueue(bus, "refused_once")
+    start_worker(redis_url)
+    done = finish(bus, job)
+    assert (done.state, done.attempt) == (JobState.SUCCEEDED, 2)
 
 
 def test_two_workers_share_the_line(bus: redis.Redis, redis_url: str, start_worker: StartWorker) -> None:

@@ -2,7 +2,8 @@
 
 body --> follow            done
   |-- Fenced               cancelled, or another attempt goes on: leave quietly
-  |-- a service is away    put the job back: another attempt, later or elsewhere
+  |-- a service is away,
+  |   or Redis refuses     put the job back: another attempt, later or elsewhere
   |-- Redis is away        end; the worker puts the job back
   +-- anything else        the job failed; its record says why
 """
@@ -31,6 +32,8 @@ from microdose_server.store.redis import LOST, connect, patiently
 
 log = logging.getLogger(__name__)
 
+PASSING = (Unavailable, redis.RedisError)
+"""What another attempt need not meet."""
 OUT_OF_MEMORY = ("OutOfMemoryError", "out of memory", "can't allocate memory")
 """How torch says it: as a class for a GPU, in words for a CPU."""
 
@@ -60,9 +63,9 @@ def make_attempt(errand: Errand, body: Callable[[Assignment], object]) -> None:
                 body(Assignment(client, settings, attempt, report))
             except (Fenced, *LOST):
                 raise
-            except Unavailable as error:
+            except PASSING as error:
                 log.warning("job %s: %s", attempt.job, error)
-                put_back(JobQueue(client), attempt, problem_of(error), settings.job_attempts)
+                put_back(JobQueue(client), attempt, problem_from(error), settings.job_attempts)
             except Exception as error:
                 log.exception("job %s failed", attempt.job)
                 outcome.fail(client, attempt, problem_from(error))

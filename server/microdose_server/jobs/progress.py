@@ -3,10 +3,11 @@
 import logging
 import time
 
+import redis
+
 from microdose.errors import Fenced
 from microdose.resources import Job
 from microdose_server.jobs.records import Jobs
-from microdose_server.store.redis import LOST
 
 EVERY_S = 0.5
 """The shortest time between two reports of one phase: a reader needs no more."""
@@ -62,7 +63,7 @@ class Reporter:
         self.job = self.job.model_copy(update=changes)
         try:
             written = self._jobs.write(self.job, self._token)
-        except LOST as error:  # hours of work are worth more than one report
+        except redis.RedisError as error:  # hours of work are worth more than one report
             log.warning("no report of job %s: %s", self.job.id, error)
             return
         if not written:

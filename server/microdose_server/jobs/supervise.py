@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import redis
+
 from microdose import keys
 from microdose.errors import Fenced
 from microdose.problem import Problem, make_problem
 from microdose.resources import Job
 from microdose_server.jobs.lease import Lease
-from microdose_server.store.redis import LOST, text
+from microdose_server.store.redis import text
 
 log = logging.getLogger(__name__)
 
@@ -70,16 +72,19 @@ class Supervisor:
         self._kills = oom_kills()
 
     def watch(self) -> End:
-        """Wait until the process has ended, or end it."""
-        while True:
-            try:
-                code = self._process.wait(self._lease.seconds / 10)
-            except subprocess.TimeoutExpired:
-                if end := self._look():
-                    kill(self._process)
-                    return end
-            else:
-                return self._end_of(code)
+        """Wait until the process has ended, or end it; it has ended too where this raises."""
+        try:
+            while True:
+                try:
+                    code = self._process.wait(self._lease.seconds / 10)
+                except subprocess.TimeoutExpired:
+                    if end := self._look():
+                        return end
+                else:
+                    return self._end_of(code)
+        finally:
+            if self._process.poll() is None:
+                kill(self._process)
 
     def _look(self) -> End | None:
         """Why it has to end now, if it has to."""
@@ -90,7 +95,7 @@ class Supervisor:
             self._listen()
         except Fenced:
             return End()
-        except LOST as error:  # a Redis that is away for a moment must not end the job
+        except redis.RedisError as error:  # one that is away, or full, for a moment must not end the job
             log.warning("no sign of life for job %s: %s", self._job.id, error)
             self._last_news = time.monotonic()
             return None

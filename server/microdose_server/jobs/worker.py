@@ -13,6 +13,7 @@ API and every idle worker do) puts the job back, see `recovery`.
 import logging
 import math
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -41,7 +42,7 @@ from microdose_server.settings import Settings
 from microdose_server.stopping import exit_when_told
 from microdose_server.store.bus import Attempt
 from microdose_server.store.embedded import redis_url
-from microdose_server.store.redis import LOST, connect, patiently, ping
+from microdose_server.store.redis import PAUSE_S, connect, patiently, ping
 from microdose_server.store.sequences import Sequences
 from microdose_server.store.shelf import KEY, RemoteShelf
 from microdose_server.store.viewers import Viewers
@@ -83,10 +84,21 @@ class JobWorker(Worker):
                 self._attempt(*begun)
         except (Fenced, NotFound):
             log.info("job %s is in other hands, or gone", job.id)
-        except LOST as error:  # recovery will find the job
-            log.warning("Redis went away at job %s: %s", job.id, error)
+        except redis.RedisError as error:  # recovery will find the job
+            log.warning("Redis is away, or refuses, at job %s: %s", job.id, error)
         finally:
             self.set_state(WorkerStatus.IDLE)
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[RqJob, Queue] | None:
+        """The next job; a Redis that refuses is waited for as rq waits for one that is away."""
+        while True:
+            try:
+                return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+            except redis.ResponseError as error:
+                log.warning("no look for jobs: %s", error)
+                time.sleep(PAUSE_S)
 
     def _attempt(self, job: Job, attempt: Attempt) -> None:
         settings = self._settings
@@ -151,22 +163,22 @@ class JobWorker(Worker):
             worker_registration.clean_worker_registry(line)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Say that this worker lives; a Redis that is away for a moment must not end it."""
+        """Say that this worker lives; a Redis that is away, or full, for a moment must not end it."""
         try:
             super().heartbeat(timeout, pipeline)
-        except LOST as error:
+        except redis.RedisError as error:
             log.warning("no heartbeat: %s", error)
 
     def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
         """Note what this worker does, as `heartbeat` does."""
         try:
             super().set_state(state, pipeline)
-        except LOST as error:
+        except redis.RedisError as error:
             log.warning("state not noted: %s", error)
 
     def teardown(self) -> None:
         """Take leave; without Redis, the heartbeat that runs out says the same."""
-        with suppress(*LOST):
+        with suppress(redis.RedisError):
             super().teardown()  # type: ignore[no-untyped-call]
 
     def check_for_suspension(self, burst: bool) -> None:

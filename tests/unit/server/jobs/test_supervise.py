@@ -14,6 +14,7 @@ from microdose_server.jobs import outcome, supervise
 from microdose_server.jobs.lease import Lease, is_held
 from microdose_server.jobs.supervise import Patience, Supervisor, cause, oom_kills
 from microdose_server.store.redis import connect
+from tests.valkey import refused, refusing_writes
 
 Enqueue = Callable[[], Job]
 Start = Callable[[str], "subprocess.Popen[bytes]"]
@@ -95,6 +96,35 @@ def test_a_redis_that_is_away_is_no_reason_to_end(start: Start, begun: tuple[Job
             start("import time; time.sleep(1)"), lost, job, Patience(600, 0), lambda: False
         ).watch()
     assert end.problem is None
+
+
+def test_a_redis_that_refuses_is_no_reason_to_end(
+    bus: redis.Redis, start: Start, begun: tuple[Job, Lease]
+) -> None:
+    job, lease = begun
+    told: list[bool] = []
+
+    def beat() -> bool:
+        told.append(refused(bus, "set"))  # of the lease
+        return any(told)
+
+    with refusing_writes(bus):
+        end = Supervisor(start(SLEEP), lease, job, Patience(600, 0), beat).watch()
+    assert end.problem is not None
+    assert end.problem.detail == "its worker was told to stop"
+    assert told[0] is False
+
+
+def test_no_process_is_left_to_itself(start: Start, begun: tuple[Job, Lease]) -> None:
+    job, lease = begun
+    process = start(SLEEP)
+
+    def beat() -> bool:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        Supervisor(process, lease, job, PATIENT, beat).watch()
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_memory_that_ran_out_is_told_from_other_kills(
