@@ -1,7 +1,10 @@
 """Everything in one multipart request: pictures, a zip, a clip; taken as a whole or not at all."""
 
-from collections.abc import Callable
-from typing import Any
+import os
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO, Any
 
 import httpx
 import numpy as np
@@ -11,6 +14,7 @@ from PIL import Image
 from microdose.digest import digest_of
 from microdose.resources import Frame, Job, JobState, Page, Sequence
 from microdose_server.intake.picture import read_picture
+from microdose_server.intake.sandbox import Judged, Sandbox
 from microdose_server.store.blobs import originals
 from microdose_server.store.sequences import Sequences
 from tests.photos import encode, film, pack, photo
@@ -57,6 +61,26 @@ def test_a_clip_becomes_its_frames(served: Served) -> None:
     assert [(frame.n, frame.width, frame.height) for frame in kept] == [(n, 96, 64) for n in range(4)]
     data = originals(served.settings.data_dir).get(kept[3].digest)
     assert np.abs(read_picture(data).pixels.astype(int) - photo(3)).mean() < 8
+
+
+def test_frames_get_their_turn_between_those_of_a_clip(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One picture is decoded at a time; the clip goes on until a frame that was put meanwhile is answered."""
+    begun, answered = threading.Event(), threading.Event()
+
+    def frames_until_answered(_: Sandbox, clip: IO[bytes]) -> Generator[Judged]:
+        while not answered.is_set():
+            begun.set()
+            yield Judged(96, 64, (), PICTURES[0][1])
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(Sandbox, "frames", frames_until_answered)
+    served = serve()
+    with ThreadPoolExecutor(1) as pool:
+        clip = pool.submit(upload, served, ("pan.mp4", film(1)))
+        assert begun.wait(60)
+        assert served.put(served.create(), 0).status_code == 201
+        answered.set()
+        assert frames(served, clip.result())  # were the clip first, it would have more frames than it may
 
 
 BAD: dict[str, tuple[list[tuple[str, bytes]], str, str]] = {

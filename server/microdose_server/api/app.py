@@ -82,6 +82,7 @@ def _lifespan(settings: Settings, load_bases: LoadBases) -> Lifespan:
                     pump=pump,
                     sandbox=sandbox,
                     intake=CapacityLimiter(os.cpu_count() or 1),
+                    uploads=CapacityLimiter(os.cpu_count() or 1),
                 )
                 app.state.drain = pump.drain
                 yield

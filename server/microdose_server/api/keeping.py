@@ -37,11 +37,11 @@ def require_room(here: Services, coming: int) -> None:
         raise ProblemError(make_problem("no-space", detail))
 
 
-def keep_file(here: Services, sequence: str, n: int, file: IO[bytes], name: str | None) -> tuple[Frame, bool]:
-    """Keep a picture file as frame `n`; with whether that number is new. Raises as `keep`."""
+def keep_file(here: Services, sequence: str, n: int, file: IO[bytes], name: str | None) -> Frame:
+    """Keep a picture file as frame `n`. Raises as `keep`."""
     with here.originals.incoming() as incoming:
         incoming.copy(file)
-        return keep(here, sequence, n, incoming, name)
+        return keep(here, sequence, n, incoming, name)[0]
 
 
 def keep(here: Services, sequence: str, n: int, incoming: Incoming, name: str | None) -> tuple[Frame, bool]:

@@ -23,6 +23,7 @@ from microdose_server.store.sequences import Sequences
 class Services:
     """One process's doors to the store; `intake` bounds how many pictures are decoded at a time.
 
+    `uploads` bounds how many archives, clips and forms of pictures wait for that at a time.
     `streams` counts the open event streams of each key.
     """
 
@@ -39,6 +40,7 @@ class Services:
     pump: Pump
     sandbox: Sandbox
     intake: CapacityLimiter
+    uploads: CapacityLimiter
     streams: Counter[str] = field(default_factory=Counter)
 
 

@@ -1,11 +1,12 @@
 """Everything in one request, for curl: pictures, one zip of them, or one clip. All is taken, or nothing."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import IO, Any, BinaryIO
 
-from anyio import to_thread
+from anyio import from_thread, to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
@@ -13,7 +14,15 @@ from starlette.datastructures import FormData, UploadFile
 
 from microdose.digest import MAX_BLOB_BYTES
 from microdose.errors import BadUpload
-from microdose.resources import PROFILE_PATTERN, DoseChoice, Job, Priority, SequenceComplete, SequenceCreate
+from microdose.resources import (
+    PROFILE_PATTERN,
+    DoseChoice,
+    Frame,
+    Job,
+    Priority,
+    SequenceComplete,
+    SequenceCreate,
+)
 from microdose_server.api.auth import PUBLISH, Publisher
 from microdose_server.api.body import length_of
 from microdose_server.api.keeping import keep_file, keep_picture, require_room
@@ -70,7 +79,7 @@ async def upload(here: Here, key: Publisher, request: Request, response: Respons
     ) as form:
         (wish, complete), files = _wishes(form), _files(form)
         check_profile(here, wish.profile)
-        job = await to_thread.run_sync(_publish, here, key, wish, complete, files, limiter=here.intake)
+        job = await to_thread.run_sync(_publish, here, key, wish, complete, files, limiter=here.uploads)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job
 
@@ -101,8 +110,10 @@ def _publish(
     here: Services, key: ApiKey, wish: SequenceCreate, complete: SequenceComplete, files: list[UploadFile]
 ) -> Job:
     sequence = here.sequences.create(wish, key.id, here.settings.limits).id
-    with _removed_on_failure(here, sequence):
-        _keep_all(here, sequence, files)
+    with _removed_on_failure(here, sequence), closing(_kept(here, sequence, files)) as kept:
+        step = partial(to_thread.run_sync, next, kept, None, limiter=here.intake)
+        while from_thread.run(step):  # in line anew for each picture: frames put singly get their turn
+            pass
         return here.queue.enqueue(sequence, complete.priority)
 
 
@@ -115,19 +126,21 @@ def _removed_on_failure(here: Services, sequence: str) -> Iterator[None]:
         raise
 
 
-def _keep_all(here: Services, sequence: str, files: list[UploadFile]) -> None:
+def _kept(here: Services, sequence: str, files: list[UploadFile]) -> Generator[Frame]:
+    """The frames that the files are, each once it is kept."""
     limits, first = here.settings.limits, files[0].file
     head = _head(first)
     if len(files) == 1 and is_zip(head):
         for n, member in enumerate(read_zip(first, limits)):
-            keep_file(here, sequence, n, io.BytesIO(member.data), member.name)
+            yield keep_file(here, sequence, n, io.BytesIO(member.data), member.name)
     elif len(files) == 1 and clip_format(head):
         with closing(here.sandbox.frames(first)) as pictures:
             for n, picture in enumerate(pictures):
-                keep_picture(here, sequence, n, picture)
+                yield keep_picture(here, sequence, n, picture)
     else:
         for n, file in enumerate(files):
-            keep_file(here, sequence, n, _picture_file(file), display_name(file.filename or "") or None)
+            name = display_name(file.filename or "") or None
+            yield keep_file(here, sequence, n, _picture_file(file), name)
 
 
 def _picture_file(file: UploadFile) -> IO[bytes]:
