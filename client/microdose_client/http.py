@@ -126,7 +126,7 @@ class Http:
                     async with asyncio.timeout(self._timeouts.total):
                         raise self._refusal(await _read(response, MAX_DOCUMENT_BYTES), "GET", path)
                 yield response.aiter_raw()
-        except (httpx.TransportError, TimeoutError) as error:
+        except (httpx.RequestError, TimeoutError) as error:
             raise self._unreachable(error) from error
 
     async def _try(
@@ -135,12 +135,12 @@ class Http:
         """One try: a good answer, or what went wrong and whether that may pass."""
         try:
             answer = await self._once(method, path, wait, limit, request)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             failure = self._unreachable(error)
             failure.__cause__ = error
-            return _Failure(
-                failure, repeatable or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-            )
+            unheard = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            # what is no error of the transport, such as redirects in a circle, stays as it is
+            return _Failure(failure, unheard or (repeatable and isinstance(error, httpx.TransportError)))
         if answer.status < 300 or answer.status == 304:
             return answer
         passing = answer.status in (429, 503) or (
@@ -161,7 +161,7 @@ class Http:
         except TimeoutError:
             raise httpx.ReadTimeout(f"{path} was not complete after {timeouts.total:g} s") from None
 
-    def _unreachable(self, error: httpx.TransportError | TimeoutError) -> Unavailable:
+    def _unreachable(self, error: httpx.RequestError | TimeoutError) -> Unavailable:
         reason = str(error) or type(error).__name__
         return Unavailable(f"cannot reach {self.name}: {reason}; is the server running?")
 

@@ -82,6 +82,7 @@ def lying(size: int) -> Answer:
     [
         (lambda request: Reply(404), NotFound, "there is no"),
         (lambda request: Reply(403), Unavailable, "answered 403"),
+        (lambda request: Reply(302, headers={"Location": request.path}), Unavailable, "redirects"),
         (lambda request: Reply(body=b"GIF89a" + bytes(100)), CorruptStream, "not a .mds file"),
         (lambda request: ranged(request, FILE[:5000]), CorruptStream, "beyond its end|cut short"),
         (lambda request: Reply(206, FILE[:4096]), CorruptStream, "Content-Range"),
