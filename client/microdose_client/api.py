@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 from microdose.base import Descriptor
 from microdose.digest import digest_of, repr_digest
-from microdose.errors import NotFound
-from microdose.ids import is_id
+from microdose.errors import CorruptStream, NotFound
+from microdose.ids import is_event_id, is_id
 from microdose.resources import BaseInfo, Frame, Job, Page, Sequence, SequenceComplete, SequenceCreate
 from microdose.sse import Message, Parser
 from microdose_client.http import Http, parse
@@ -127,6 +127,8 @@ class Api:
 def _heard(message: Message) -> Heard | None:
     if not message.event:
         return None
+    if message.id and not is_event_id(message.id):  # it is sent back as a header
+        raise CorruptStream(f"{message.id[:50]!r} is no id of an event, which is like 7-0")
     return Heard(message.id, None if message.event == "reset" else message.data.encode())
 
 

@@ -10,7 +10,7 @@ from microdose.base import Descriptor
 from microdose.document import Document, parse_document
 from microdose.dose import MAX_CHAIN, DoseKind
 from microdose.errors import UnsupportedVersion
-from microdose.ids import Id
+from microdose.ids import EventId, Id
 from microdose.segment import MAX_SIDE
 
 MANIFEST_TYPE = "application/vnd.microdose.manifest+json"
@@ -96,7 +96,7 @@ class Manifest(Document):
     name: Name | None = None
     version: Count
     seq: Count
-    last_event_id: str = Field(default="0-0", max_length=50)
+    last_event_id: EventId = "0-0"
     base: Descriptor
     epochs: tuple[EpochEntry, ...] = Field(default=(), max_length=MAX_EPOCHS)
     segments: tuple[SegmentEntry, ...] = Field(default=(), max_length=MAX_SEGMENTS)

@@ -162,7 +162,15 @@ def test_a_server_that_never_gets_anywhere_is_given_up(
     assert len(site.after) >= 2
 
 
-@pytest.mark.parametrize("body", [b"data: {}\n\n", b"data: \xff\n\n", b"<html>" * 20_000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"data: {}\n\n",
+        b"data: \xff\n\n",
+        b"<html>" * 20_000,
+        'event: x\ndata: {"seq":4,"type":"discontinuity"}\nid: \xe9\n\n'.encode(),
+    ],
+)
 def test_what_is_no_event_stream_is_named(url: str, site: Site, tmp_path: Path, body: bytes) -> None:
     site.events = lambda turn: Reply(body=body)
     with pytest.raises(CorruptStream):

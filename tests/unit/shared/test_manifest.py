@@ -78,7 +78,9 @@ def test_doses_of_a_kind_that_is_not_known_yet_are_told_apart() -> None:
         ({"epochs": [dosed(0), *(dosed(n, n - 1) for n in range(1, 9))]}, "at most 7"),
         ({"base": {"media_type": "x", "digest": "sha256:00", "size": 1}}, "base.digest"),
         ({"segments": [json.loads(MANIFEST.segments[0].to_bytes())] * 2}, "increasing n"),
-        ({"last_event_id": "x" * 51}, "last_event_id"),
+        ({"last_event_id": "9" * 21}, "last_event_id"),
+        ({"last_event_id": "$"}, "last_event_id"),
+        ({"last_event_id": "\xe9"}, "last_event_id"),
     ],
 )
 def test_malformed_manifests_are_refused(changes: dict[str, Any], match: str) -> None:
