@@ -60,9 +60,18 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Printable(logging.Formatter):
+    """Lines of the log, which quote what servers say."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; prints its result to stdout, progress and errors to stderr."""
-    logging.basicConfig(level=logging.WARNING, format="microdose: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Printable("microdose: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         args = build_parser().parse_args(argv)
     except SystemExit as stop:  # argparse has printed help (0) or what is wrong (2)

@@ -1,5 +1,6 @@
 """The `microdose` command as people and scripts meet it: exit codes, one clear line, JSON."""
 
+import io
 import json
 import os
 import subprocess
@@ -17,7 +18,10 @@ from microdose.mds import write_mds
 from microdose.problem import Problem, make_problem
 from microdose.resources import DoseChoice, Frame, Job, JobState, Results, Sequence, SequenceState
 from microdose_client.cli import build_parser, main
+from microdose_client.frames import Form, Frames
 from tests.loopback import Loopback, Reply, Request, json_reply, problem_reply
+from tests.photos import photo
+from tests.programs import microdose
 from tests.shelves import KEY, HttpShelf, RedisShelf, publish
 from tests.tiny_base import TinySequence, tiny_sequence
 
@@ -187,6 +191,26 @@ def test_a_wrong_key_is_one_line(
 ) -> None:
     assert main(["info", sequence.manifest.sequence, "--key", "md_other_key"]) == 1
     assert capsys.readouterr().err == "microdose: this key is not known here\n"
+
+
+def test_what_a_server_says_does_not_steer_the_terminal() -> None:
+    stream = io.BytesIO()
+    frames = Frames(stream, Form.Y4M)
+    for n in range(3):
+        frames.write(photo(n))
+    with serve_push(JOB) as server:
+        takes = server.answer
+
+        def answer(request: Request) -> Reply:
+            refused = request.path.endswith("/frames/1")
+            return problem_reply("bad-picture", "too \x1b[31mred") if refused else takes(request)
+
+        server.answer = answer
+        with microdose("push", "--live", "-", MICRODOSE_SERVER=server.url) as process:
+            _, err = process.communicate(stream.getvalue(), timeout=120)
+    assert "left out: " in err.decode()
+    assert "too \N{REPLACEMENT CHARACTER}[31mred" in err.decode()
+    assert b"\x1b" not in err
 
 
 def test_json_is_all_there_is_on_stdout(
