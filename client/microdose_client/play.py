@@ -5,7 +5,7 @@
 
 An epoch's decoder is built as soon as it is announced, and used from the epoch's first picture on. Memory
 holds one base, two decoders and a few coded segments, however long the sequence is: the feeder rests while
-`AHEAD` pictures wait.
+`AHEAD` pictures wait, and while `DECODERS` decoders are under construction.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ class Player:
         self._reader, self._crew, self._base = reader, crew, base
         self._threads, self._gone = threads, gone
         self._queue: asyncio.Queue[_Coded | None] = asyncio.Queue()
-        self._room = asyncio.Semaphore(AHEAD)
+        self._room, self._builders = asyncio.Semaphore(AHEAD), asyncio.Semaphore(DECODERS)
         self._decoders: dict[tuple[int, Doses], asyncio.Task[Decoder]] = {}
 
     async def play(self, actions: AsyncGenerator[Action]) -> AsyncGenerator[DecodedPicture]:
@@ -102,20 +102,24 @@ class Player:
         try:
             async for action in actions:
                 if isinstance(action, Announce):
-                    self._decoder(action.epoch, action.doses)
+                    await self._decoder(action.epoch, action.doses)
                     continue
                 await self._room.acquire()
                 data = self._crew.start(self._reader.blob(action.segment.blob))
-                decoder = self._decoder(action.segment.epoch, action.doses)
+                decoder = await self._decoder(action.segment.epoch, action.doses)
                 self._queue.put_nowait(_Coded(action, data, decoder))
         finally:
             self._queue.put_nowait(None)
             await actions.aclose()
 
-    def _decoder(self, epoch: int, doses: Doses) -> "asyncio.Task[Decoder]":
+    async def _decoder(self, epoch: int, doses: Doses) -> "asyncio.Task[Decoder]":
         """The decoder of an epoch, done or under construction; the one used longest ago makes room."""
         key = epoch, doses
-        task = self._decoders.pop(key, None) or self._crew.start(self._build(epoch, doses))
+        task = self._decoders.pop(key, None)
+        if task is None:
+            await self._builders.acquire()
+            task = self._crew.start(self._build(epoch, doses))
+            task.add_done_callback(lambda _: self._builders.release())
         self._decoders[key] = task
         if len(self._decoders) > DECODERS:
             del self._decoders[next(iter(self._decoders))]

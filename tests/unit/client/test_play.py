@@ -82,3 +82,41 @@ def test_decoders_are_built_ahead_once_and_few_are_kept(sequence: TinySequence) 
     assert asyncio.run(work()) == [0, 1]
     fetched = [each.digest for each in source.asked if each.media_type == "dose"]
     assert len(fetched) == len(set(fetched))
+
+
+class Slow(Counting):
+    """The same, but it keeps doses back until they may go."""
+
+    def __init__(self, blobs: dict[str, bytes]) -> None:
+        super().__init__(blobs)
+        self.go = asyncio.Event()
+
+    async def blob(self, descriptor: Descriptor) -> bytes:
+        data = await super().blob(descriptor)
+        if descriptor.media_type == "dose":
+            await self.go.wait()
+        return data
+
+
+def test_few_decoders_are_built_at_once_however_many_are_announced(sequence: TinySequence) -> None:
+    base = sequence.base
+    doses = [tiny_dose(base, epoch, seed=epoch) for epoch in range(1, 6)]
+    source = Slow(dict(sequence.blobs) | {digest_of(data): data for data in doses})
+
+    async def actions() -> AsyncGenerator[Action]:
+        for epoch, data in enumerate(doses, start=1):
+            yield Announce(epoch, (describe(data, "dose"),))
+        yield Show(sequence.manifest.segments[0], ())
+
+    async def work() -> None:
+        player = Player(Reader([source]), Crew(), base, threads=1)
+        async with aclosing(player.play(actions())) as pictures:
+            first = asyncio.ensure_future(anext(pictures))
+            for _ in range(50):  # as long as the feeder could wish
+                await asyncio.sleep(0)
+            assert len(source.asked) == DECODERS
+            source.go.set()
+            assert (await first).n == 0
+        assert sum(each.media_type == "dose" for each in source.asked) == len(doses)
+
+    asyncio.run(work())
