@@ -23,12 +23,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What to answer. `length` is the Content-Length to claim; None tells the truth."""
+    """What to answer. `length` is the Content-Length to claim; None tells the truth.
+
+    With `silence` nothing follows the headers until it is set, and then the line is cut.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     length: int | None = None
+    silence: threading.Event | None = None
 
 
 def json_reply(value: Any, status: int = 200) -> Reply:
@@ -87,6 +91,10 @@ class Loopback:
                 length = len(reply.body) if reply.length is None else reply.length
                 self.send_header("Content-Length", str(length))
                 self.end_headers()
+                if reply.silence is not None:
+                    reply.silence.wait()
+                    self.close_connection = True
+                    return
                 self.wfile.write(reply.body)
                 self.close_connection = length != len(reply.body)
 

@@ -203,8 +203,12 @@ def test_a_job_is_followed_to_its_end(served: Served) -> None:
 
 
 def test_a_listener_that_leaves_is_forgotten(served: Served) -> None:
+    def listeners(count: int) -> bool:
+        return f"microdose_listeners {count}.0\n" in httpx.get(f"{served.url}/metrics").text
+
     with listening(served, events_path(served.queued().sequence)):
-        assert poll(lambda: "microdose_listeners 1.0" in httpx.get(f"{served.url}/metrics").text, 60)
+        assert poll(lambda: listeners(1), 60)
+    assert poll(lambda: listeners(0), 60)
     job = served.queued()
     served.publish(job)
     with listening(served, events_path(job.sequence)) as events:

@@ -1,7 +1,7 @@
 """Following through trouble: what passes is waited out, what does not is named, nothing goes on for ever."""
 
 import asyncio
-import socket
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,6 +11,7 @@ import pytest
 
 from microdose.errors import CorruptStream, NotFound, Removed, Unavailable
 from microdose.manifest import Event
+from microdose.patience import TIMEOUTS
 from microdose.problem import ProblemError
 from microdose_client import AsyncClient, Retry, Timeouts
 from tests.loopback import Loopback, Reply, Request, problem_reply
@@ -70,9 +71,11 @@ def end(seq: int) -> bytes:
     return message(Event(seq=seq, type="end"))
 
 
-def play(url: str, site: Site, folder: Path, retry: Retry = PATIENT) -> list[int]:
+def play(
+    url: str, site: Site, folder: Path, retry: Retry = PATIENT, timeouts: Timeouts = TIMEOUTS
+) -> list[int]:
     async def work() -> list[int]:
-        async with AsyncClient(url, cache_dir=folder, retry=retry) as client:
+        async with AsyncClient(url, cache_dir=folder, retry=retry, timeouts=timeouts) as client:
             return [picture.n async for picture in client.follow(site.sequence, threads=1)]
 
     return asyncio.run(work())
@@ -177,11 +180,10 @@ def test_what_is_no_event_stream_is_named(url: str, site: Site, tmp_path: Path, 
         play(url, site, tmp_path)
 
 
-def test_a_server_that_falls_silent_is_given_up(tmp_path: Path, site: Site) -> None:
-    async def work(url: str) -> None:
-        quiet = Timeouts(connect=5, read=0.05, total=5, silence=0.05)
-        async with AsyncClient(url, cache_dir=tmp_path, retry=QUICK, timeouts=quiet) as client:
-            await anext(client.follow(site.sequence))
-
-    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(Unavailable):
-        asyncio.run(work(f"http://127.0.0.1:{mute.getsockname()[1]}"))
+def test_a_log_that_falls_silent_is_given_up(url: str, site: Site, tmp_path: Path) -> None:
+    over = threading.Event()
+    site.events = lambda turn: Reply(length=1, silence=over)
+    with pytest.raises(Unavailable, match="nothing new for"):
+        play(url, site, tmp_path, QUICK, Timeouts(silence=0.05))
+    over.set()
+    assert len(site.after) >= 2
