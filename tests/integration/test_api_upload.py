@@ -1,9 +1,11 @@
 """Everything in one multipart request: pictures, a zip, a clip; taken as a whole or not at all."""
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import IO, Any
 
 import httpx
@@ -17,7 +19,7 @@ from microdose_server.intake.picture import read_picture
 from microdose_server.intake.sandbox import Judged, Sandbox
 from microdose_server.store.blobs import originals
 from microdose_server.store.sequences import Sequences
-from tests.photos import encode, film, pack, photo
+from tests.photos import clip, encode, film, pack, photo
 from tests.served import Serve, Served, problem
 
 PICTURES = [(f"{n}.png", encode(photo(n))) for n in range(3)]
@@ -76,11 +78,11 @@ def test_frames_get_their_turn_between_those_of_a_clip(serve: Serve, monkeypatch
     monkeypatch.setattr(Sandbox, "frames", frames_until_answered)
     served = serve()
     with ThreadPoolExecutor(1) as pool:
-        clip = pool.submit(upload, served, ("pan.mp4", film(1)))
+        whole = pool.submit(upload, served, ("pan.mp4", film(1)))
         assert begun.wait(60)
         assert served.put(served.create(), 0).status_code == 201
         answered.set()
-        assert frames(served, clip.result())  # were the clip first, it would have more frames than it may
+        assert frames(served, whole.result())  # were the clip first, it would have more frames than it may
 
 
 BAD: dict[str, tuple[list[tuple[str, bytes]], str, str]] = {
@@ -168,3 +170,41 @@ def test_a_form_that_is_none_is_refused(served: Served) -> None:
 def test_a_picture_may_have_no_name(served: Served) -> None:
     (frame,) = frames(served, upload(served, ("/", encode(Image.fromarray(photo())))))
     assert frame.name is None
+
+
+def half_flat() -> bytes:
+    picture = photo()
+    picture[16:] = 128
+    return encode(picture, "BMP")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("flat.zip", pack(("flat.bmp", half_flat()))), ("pan.mp4", clip([photo(width=384, height=256)]))],
+)
+def test_what_an_upload_becomes_leaves_the_reserve_as_well(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, name: str, data: bytes
+) -> None:
+    """There is room for the form, and for as much again, but not for the pictures that are in it."""
+    served = serve_with_room(serve, monkeypatch, 2 * len(data) + 2048)
+    problem(upload(served, (name, data)), "no-space")
+    assert nothing_is_left(served)
+    assert served.originals() == []
+
+
+def test_a_form_without_a_length_may_be_the_longest(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = serve_with_room(serve, monkeypatch, 1 << 20)
+    form = served.http.build_request("POST", "/v1/sequences:upload", files={"files": PICTURES[0]})
+    headers = {"Content-Type": form.headers["content-type"]}
+    body = form.read()
+    answer = served.http.post("/v1/sequences:upload", content=iter([body]), headers=headers)
+    problem(answer, "no-space")
+    assert frames(served, served.http.post("/v1/sequences:upload", content=body, headers=headers))
+
+
+def serve_with_room(serve: Serve, monkeypatch: pytest.MonkeyPatch, room: int) -> Served:
+    """An API whose disk always has `room` bytes more than the reserve."""
+    free = 10 << 30
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.setenv("MICRODOSE_RESERVE_BYTES", str(free - room))
+    return serve()

@@ -4,6 +4,7 @@ So a refused picture leaves nothing behind, and a recorded frame has its origina
 place between the last two steps does a file stay that nothing names, for garbage collection.
 """
 
+import os
 import shutil
 from typing import IO
 
@@ -38,7 +39,9 @@ def require_room(here: Services, coming: int) -> None:
 
 
 def keep_file(here: Services, sequence: str, n: int, file: IO[bytes], name: str | None) -> Frame:
-    """Keep a picture file as frame `n`. Raises as `keep`."""
+    """Keep a picture file as frame `n`. Raises as `require_room` and `keep`."""
+    require_room(here, file.seek(0, os.SEEK_END))
+    file.seek(0)
     with here.originals.incoming() as incoming:
         incoming.copy(file)
         return keep(here, sequence, n, incoming, name)[0]
@@ -62,7 +65,8 @@ def keep(here: Services, sequence: str, n: int, incoming: Incoming, name: str | 
 
 
 def keep_picture(here: Services, sequence: str, n: int, picture: Judged) -> Frame:
-    """Keep a frame of a clip as frame `n`."""
+    """Keep a frame of a clip as frame `n`. Raises as `require_room` and `Sequences.put_frame`."""
+    require_room(here, len(picture.png))
     with here.originals.incoming() as incoming:
         incoming.write(picture.png)
         return _record(here, sequence, n, incoming, picture, None)[0]

@@ -70,8 +70,9 @@ _FORM = {
 )
 async def upload(here: Here, key: Publisher, request: Request, response: Response) -> Job:
     """Open a sequence, put every picture of the form's `files` in their order, and complete it."""
-    await to_thread.run_sync(require_room, here, 2 * length_of(request, 0))
     limits = here.settings.limits
+    coming = length_of(request, limits.max_upload_bytes)
+    await to_thread.run_sync(require_room, here, 2 * coming)  # the form, and what is kept of it
     async with request.form(
         max_files=min(limits.max_form_files, limits.max_frames),
         max_fields=limits.max_form_fields,
