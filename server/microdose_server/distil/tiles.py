@@ -20,7 +20,8 @@ MARGIN = 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """From y_hat float32 [C, h, w] a student is to paint x_hat uint8 [H, W, 3], the teacher's picture.
+    """From y_hat float32 [C, h, w] a student is to paint x_hat uint8 [H, W, 3], the teacher's picture or what
+    stands for it.
 
     tower: float16 [D, h, w], what the teacher's tail painted it from; None where nobody asked for it.
     """

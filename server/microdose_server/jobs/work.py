@@ -120,7 +120,10 @@ def encode(
     folder: Path,
     report: Reporter,
 ) -> Iterator[EncodedPicture]:
-    """Every original read again, and through the teacher once, unless an earlier attempt has done that."""
+    """Every original read again, and through the teacher once, unless an earlier attempt has done that.
+
+    A dose aims at the teacher's picture, or at the original where the settings say so.
+    """
     report.phase("encode", len(frames))
     shots = ShotDetector()
     for done, frame in enumerate(frames, start=1):
@@ -129,6 +132,8 @@ def encode(
         if encoded is None:
             encoded = encoder.encode(pixels)
             drafts.keep(frame, encoded)
+        if settings.distil_aim == "originals":
+            encoded = replace(encoded, x_hat=pixels, tower=None)
         target = keep_target(folder, frame.n, encoded)
         yield EncodedPicture(Coded(frame, encoded.segment), target, shots.is_cut(pixels))
         report.step(done)
@@ -142,7 +147,7 @@ def distil(
     wish: resources.Sequence,
     keeper: Keeper,
 ) -> tuple[list[EncodedPicture], list[Epoch]]:
-    """A dose for each shot, the teacher's own output being the target: the pictures in their epochs."""
+    """A dose for each shot: the pictures in their epochs."""
     report.phase("distil", settings.distil_steps)
     shots = (
         [range(len(pictures))] if wish.dose is DoseChoice.NONE else shots_of([one.cut for one in pictures])

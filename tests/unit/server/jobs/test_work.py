@@ -3,6 +3,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
 
@@ -15,8 +16,9 @@ from microdose.manifest import parse_manifest
 from microdose.resources import DoseChoice, Frame, SequenceCreate, SequenceState
 from microdose_client.bus import Bus
 from microdose_server.codec.encode import Encoded, Encoder
-from microdose_server.jobs import outcome
+from microdose_server.jobs import outcome, work
 from microdose_server.jobs.attempt import Assignment
+from microdose_server.jobs.drafts import Drafts
 from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
@@ -133,6 +135,19 @@ def test_without_doses_shots_are_no_matter(bus: redis.Redis, tmp_path: Path) -> 
     process(given, TinyEncoder())
     manifest = parse_manifest(read_manifest(bus, given.attempt.sequence) or b"")
     assert [(entry.epoch, entry.kind) for entry in manifest.epochs] == [(0, DoseKind.NONE)]
+
+
+@pytest.mark.parametrize("aim", ["teacher", "originals"])
+def test_doses_aim_where_the_settings_say(bus: redis.Redis, tmp_path: Path, aim: str) -> None:
+    settings, encoder = Settings.model_validate({"data_dir": tmp_path, "distil_aim": aim}), TinyEncoder()
+    given = begin(bus, settings, [photo(0)])
+    shelf = originals(tmp_path)
+    drafts = Drafts(bus, given.attempt, encoder.base, shelf)
+    frames = Sequences(bus).frames(given.attempt.sequence)
+    for _ in range(2):  # encoded, and then found as it was kept
+        (made,) = work.encode(settings, frames, encoder, shelf, drafts, tmp_path, given.report)
+        wanted = photo(0) if aim == "originals" else encoder.encode(photo(0)).x_hat
+        assert np.array_equal(made.target.x_hat, wanted)
 
 
 def test_originals_are_never_published(give: Give, tmp_path: Path) -> None:
