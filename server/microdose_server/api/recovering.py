@@ -33,5 +33,8 @@ async def _look(recovery: Recovery, every_s: float) -> None:
         except redis.RedisError as error:
             log.warning("no look for lost jobs: %s", error)
             continue
+        except Exception:  # nobody would look again, and nobody would hear of it
+            log.exception("no look for lost jobs")
+            continue
         for job in found:
             log.warning("job %s was lost, and is now %s", job.id, job.state)

@@ -1,5 +1,7 @@
 """The record of a job in Redis: a hash with its present state, a stream with all that happened to it."""
 
+import logging
+
 import redis
 from redis.client import Pipeline
 
@@ -12,6 +14,8 @@ from microdose_server.store.scripts import run_script
 from microdose_server.store.sequences import page_of_ids
 
 MAX_EVENTS = 20_000
+
+log = logging.getLogger(__name__)
 
 
 class Jobs:
@@ -50,13 +54,15 @@ class Jobs:
         return text(name)
 
     def unfinished(self) -> list[Job]:
-        """The queued and the running ones, oldest first; some may have ended just now."""
+        """The queued and the running ones that can be read, oldest first; some may have ended just now."""
         found = []
         for name in map(text, self.client.zrange(keys.open_jobs(), 0, -1)):
             try:
                 found.append(self.get(name))
             except NotFound:
                 self.close(name)
+            except ValueError as error:  # one must not hide the others
+                log.error("the record of job %s cannot be read: %s", name, error)
         return found
 
     def close(self, job: str) -> None:

@@ -8,11 +8,12 @@ worker that died before it took the lease, one recorded but never put in line, w
 look at the records replaces all others. It is fenced: of many that look at once, one acts.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from microdose.errors import Fenced, NotFound
+from microdose.errors import Fenced, MicrodoseError, NotFound
 from microdose.problem import Problem, make_problem
 from microdose.resources import Job, JobState, SequenceState
 from microdose_server.jobs import outcome
@@ -22,6 +23,8 @@ from microdose_server.jobs.records import Jobs
 from microdose_server.settings import Settings
 from microdose_server.store.bus import Attempt
 from microdose_server.store.sequences import Sequences
+
+log = logging.getLogger(__name__)
 
 LOST = make_problem("job-worker-lost", "its worker stopped answering")
 
@@ -65,6 +68,9 @@ class Recovery:
             try:
                 changed = self._settle(job, attempts[job.id], job.id in waiting, missing)
             except (Fenced, NotFound):  # begun, ended or removed meanwhile
+                continue
+            except (MicrodoseError, ValueError) as error:  # what cannot be read must not hold up the others
+                log.error("job %s cannot be looked after: %s", job.id, error)
                 continue
             if changed is not None:
                 done.append(changed)

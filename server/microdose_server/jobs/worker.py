@@ -155,7 +155,7 @@ class JobWorker(Worker):
         for task in tasks:
             try:
                 task()
-            except (MicrodoseError, OSError, redis.RedisError) as error:  # it can wait; jobs cannot
+            except (MicrodoseError, OSError, ValueError, redis.RedisError) as error:  # it can wait
                 log.warning("maintenance was cut short: %s", error)
 
     def _tidy(self) -> None:

@@ -157,6 +157,23 @@ def test_what_was_cut_off_at_its_end_is_ended(bus: redis.Redis, enqueue: Enqueue
     assert Jobs(bus).unfinished() == []
 
 
+@pytest.mark.parametrize("what", ["job", "sequence", "manifest"])
+def test_what_cannot_be_read_is_told_and_holds_up_nobody_else(
+    bus: redis.Redis, enqueue: Enqueue, looker: Looker, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    damaged, lost = enqueue(), enqueue()
+    pop(bus, lost)
+    if what == "job":
+        bus.hset(keys.job(damaged.id), "state", to_field("odd"))
+    elif what == "sequence":
+        bus.hset(keys.sequence(damaged.sequence), "state", to_field("odd"))
+    else:
+        bus.set(keys.manifest(damaged.sequence), "no manifest")
+        Sequences(bus).take_over(damaged.sequence, damaged.id, SequenceState.CANCELLED)
+    assert [job.id for job in looker.look_twice()] == [lost.id]
+    assert damaged.id in caplog.text
+
+
 def test_a_job_without_a_record_is_forgotten(bus: redis.Redis, enqueue: Enqueue, looker: Looker) -> None:
     bus.delete(keys.job(enqueue().id))
     assert looker.look_twice() == []
