@@ -6,6 +6,7 @@ blobs     md:pub:{b:<digest>}:<i>      1 MiB each, expiring: the truth is on dis
 """
 
 import json
+import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,9 +20,13 @@ from microdose.resources import Results
 from microdose_server.store.redis import Entries, Fields, text
 from microdose_server.store.scripts import run_script
 
+log = logging.getLogger(__name__)
+
 MAX_EVENTS = 20_000
 PUBLISHING = (keys.fence, keys.manifest, keys.events, keys.sequence, keys.drafts, keys.checkpoints)
 """What publish.lua touches."""
+HOT_SHARE = 0.75
+"""How full copies of blobs may make a Redis with a `maxmemory`: the rest is for what is nowhere else."""
 REMOVED_S = 7 * 86_400
 """How long it is known of a removed sequence that there was one."""
 
@@ -118,10 +123,27 @@ def read_stream(client: redis.Redis, key: str, after: str, *, count: int) -> lis
 
 
 def put_hot_blob(client: redis.Redis, digest: str, data: bytes, media_type: str, *, seconds: int) -> None:
-    """Keep a copy of a blob for viewers on the bus, for `seconds`.
+    """Keep a copy of a blob for viewers on the bus, for `seconds`, if Redis has room for it and takes it.
 
-    The meta hash comes last: it says that all is there.
+    No more than a copy: its absence is told to the log, and viewers get the blob over HTTP.
     """
+    try:
+        if _has_room(client, len(data)):
+            _put_chunks(client, digest, data, media_type, seconds)
+        else:
+            log.warning("no copy of %s: %.0f %% of Redis would be full", digest, 100 * HOT_SHARE)
+    except redis.ResponseError as error:
+        log.warning("no copy of %s: Redis refuses: %s", digest, error)
+
+
+def _has_room(client: redis.Redis, size: int) -> bool:
+    memory = client.info("memory")
+    most = int(memory.get("maxmemory", 0))  # 0: whatever the machine has
+    return not most or int(memory["used_memory"]) + size <= HOT_SHARE * most
+
+
+def _put_chunks(client: redis.Redis, digest: str, data: bytes, media_type: str, seconds: int) -> None:
+    """The meta hash comes last: it says that all is there."""
     starts = range(0, len(data), keys.CHUNK)
     for i, start in enumerate(starts):
         client.set(keys.blob_chunk(digest, i), data[start : start + keys.CHUNK], ex=seconds)

@@ -19,6 +19,7 @@ from microdose_server.store.redis import text
 from microdose_server.store.sequences import Sequences
 from tests.streams import entries
 from tests.tiny_base import tiny_sequence
+from tests.valkey import refusing_writes
 
 
 @pytest.fixture
@@ -113,3 +114,24 @@ def test_hot_copies_travel_in_chunks_and_expire(bus: redis.Redis, size: int) -> 
     assert int(bus.hget(keys.blob_meta(digest), "size") or -1) == size
     assert all(0 < bus.ttl(key) <= 60 for key in bus.keys("md:pub:*"))
     assert all(bus.strlen(key) <= keys.CHUNK for key in bus.keys("*") if bus.type(key) == b"string")
+
+
+@pytest.mark.parametrize(("times", "copied"), [(1.2, False), (4.0, True)])
+def test_hot_copies_leave_room_for_what_is_nowhere_else(
+    bus: redis.Redis, caplog: pytest.LogCaptureFixture, times: float, copied: bool
+) -> None:
+    bus.config_set("maxmemory", int(times * bus.info("memory")["used_memory"]))
+    try:
+        store.put_hot_blob(bus, digest_of(b"data"), b"data", "application/x-test", seconds=60)
+        bus.set("a record", 1)
+    finally:
+        bus.config_set("maxmemory", 0)
+    assert bool(bus.exists(keys.blob_meta(digest_of(b"data")))) == copied
+    assert (digest_of(b"data") in caplog.text) != copied
+
+
+def test_a_refused_hot_copy_is_gone_without(bus: redis.Redis, caplog: pytest.LogCaptureFixture) -> None:
+    with refusing_writes(bus):
+        store.put_hot_blob(bus, digest_of(b"data"), b"data", "application/x-test", seconds=60)
+    assert digest_of(b"data") in caplog.text
+    assert bus.keys("md:pub:*") == []
