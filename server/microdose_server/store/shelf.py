@@ -29,6 +29,8 @@ PATIENCE_S: Final = 60.0
 """How long an API that is away is waited for; it may just be starting anew."""
 PAUSE_S: Final = 1.0
 FULL: Final = 507
+BUSY: Final = (408, 429)
+"""Answers below 500 to what would do at another time."""
 
 
 class Shelf(Protocol):
@@ -105,7 +107,7 @@ class RemoteShelf:
             return answer
         if answer.status_code == 404:
             return NotFound(f"no {where}")
-        if answer.status_code >= 500 and answer.status_code != FULL:
+        if answer.status_code in BUSY or (answer.status_code >= 500 and answer.status_code != FULL):
             return Unavailable(f"{where} answers {answer.status_code}")
         try:
             return ProblemError(Problem.model_validate_json(answer.content))

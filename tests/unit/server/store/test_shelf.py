@@ -71,6 +71,14 @@ def test_an_api_that_is_away_is_waited_for(server: Loopback, shelf: RemoteShelf,
     assert len(slept) == 3
 
 
+def test_an_api_that_is_busy_is_waited_for(server: Loopback, shelf: RemoteShelf, slept: list[float]) -> None:
+    server.answer = Answers(
+        problem_reply("too-slow", "slow"), problem_reply("too-many-requests", "many"), Reply(201)
+    )
+    assert shelf.put(DATA) == DIGEST
+    assert len(slept) == 2
+
+
 def test_bytes_are_verified(server: Loopback, shelf: RemoteShelf) -> None:
     server.answer = Answers(Reply(body=b"other"))
     with pytest.raises(DigestMismatch):
