@@ -16,6 +16,9 @@ from microdose_server.jobs.dosing import Found, Task
 from microdose_server.jobs.progress import Reporter
 from microdose_server.settings import Settings
 
+FORMAT = "shots 1"
+"""What a checkpoint here holds, and its version; one of another is not gone on with."""
+
 
 class Distillation:
     """Does one task after the other. To each run it is the keeper, and keeps the shots before it as well."""
@@ -87,7 +90,8 @@ class Distillation:
     def _packed(self) -> bytes:
         tensors = {f"dose.{n}": as_tensor(found.dosed.dose or b"") for n, (_, found) in enumerate(self._done)}
         facts = [[known, *_facts_of(found)] for known, found in self._done]
-        return pack_checkpoint({**tensors, "run": as_tensor(self._run or b"")}, {"done": facts})
+        run = as_tensor(self._run or b"")
+        return pack_checkpoint({**tensors, "run": run}, {"format": FORMAT, "done": facts})
 
     def _identity(self, task: Task) -> list[Any]:
         """What makes two tasks the same one."""
@@ -104,7 +108,7 @@ def _facts_of(found: Found) -> list[Any]:
 def _unpacked(data: bytes | None) -> tuple[bytes | None, list[tuple[list[Any], Found]]]:
     """The run, and what was done before it, each with its task's identity."""
     kept = None if data is None else parse_checkpoint(data)
-    if kept is None or "done" not in kept.facts:
+    if kept is None or kept.facts.get("format") != FORMAT:
         return None, []
     done = []
     for n, (known, start, seconds, kind, before, after) in enumerate(kept.facts["done"]):

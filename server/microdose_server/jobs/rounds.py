@@ -19,6 +19,8 @@ from microdose_server.distil.specialise import Budget, Progress, Target, special
 from microdose_server.jobs.distiller import Made, Next, Seen
 from microdose_server.settings import Settings
 
+FORMAT = "round 1"
+"""What a checkpoint here holds, and its version; one of another is not gone on with."""
 ROUND_S = 60.0
 """Seconds that a dose of a live sequence may take where nobody says."""
 
@@ -52,7 +54,8 @@ class Rounds:
     def __call__(self, pictures: Sequence[Seen], following: Next, report: Callable[[Progress], None]) -> Made:
         """The dose that suits the pictures best."""
         begin, base, device = time.monotonic(), self._teacher.base, self._settings.device
-        self._round = {"epoch": following.epoch, "segments": [seen.segment for seen in pictures]}
+        segments = [seen.segment for seen in pictures]
+        self._round = {"format": FORMAT, "epoch": following.epoch, "segments": segments}
         targets = [
             Target(seen.y_hat, self._teacher.decode(seen.y_hat, seen.height, seen.width)) for seen in pictures
         ]
@@ -101,6 +104,6 @@ def unfinished(begun: bytes | None, epoch: int) -> list[str]:
 def _unpacked(data: bytes | None) -> tuple[dict[str, Any], bytes | None]:
     """The round, and its run."""
     kept = None if data is None else parse_checkpoint(data)
-    if kept is None or "segments" not in kept.facts:
+    if kept is None or kept.facts.get("format") != FORMAT:
         return {}, None
     return kept.facts, as_bytes(kept.tensors["run"])

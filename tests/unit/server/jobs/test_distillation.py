@@ -109,7 +109,10 @@ def test_what_was_kept_of_another_wish_is_not_used(stage: Stage) -> None:
     assert told[0] == 1
 
 
-@pytest.mark.parametrize("data", [b"", b"no checkpoint", pack_checkpoint({}, {"run": []})])
+OLDER = pack_checkpoint({}, {"done": [[[], 0, 1.5, "none"]]})
+
+
+@pytest.mark.parametrize("data", [b"", b"no checkpoint", pack_checkpoint({}, {"run": []}), OLDER])
 def test_what_is_no_checkpoint_is_none(stage: Stage, data: bytes) -> None:
     stage.keeper.data = data
     told, _ = stage.attempt(last=3)

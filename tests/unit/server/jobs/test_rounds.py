@@ -120,6 +120,9 @@ def test_another_round_begins_anew(round: Round) -> None:
     assert told.steps[0] == 1
 
 
-@pytest.mark.parametrize("data", [None, b"", b"no checkpoint", pack_checkpoint({}, {"done": []})])
+OLDER = pack_checkpoint({}, {"epoch": 1, "segments": ["sha256:0"]})
+
+
+@pytest.mark.parametrize("data", [None, b"", b"no checkpoint", pack_checkpoint({}, {"done": []}), OLDER])
 def test_what_is_no_round_is_none(data: bytes | None) -> None:
     assert unfinished(data, epoch=1) == []
