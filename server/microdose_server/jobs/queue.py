@@ -78,6 +78,7 @@ class JobQueue:
         """
         record = outcome.cancel(self.client, job)
         self.lines[record.priority].remove(job)
+        self.client.delete(rq.job.Job.key_for(job))  # else a worker would, that takes it out of the line
         return record
 
     def waiting(self) -> list[str]:

@@ -52,6 +52,7 @@ def test_a_cancelled_job_leaves_the_line(bus: redis.Redis, enqueue: Enqueue) -> 
     for _ in range(2):
         assert JobQueue(bus).cancel(job.id).state == JobState.CANCELLED
     assert waiting(bus) == []
+    assert bus.keys(f"*rq*{job.id}*") == []
     with pytest.raises(NotFound):
         JobQueue(bus).cancel(new_id())
 
