@@ -7,6 +7,7 @@ frames   those that are listed in the manifest, and those that wait
 from dataclasses import dataclass
 
 import redis
+from redis.client import Pipeline
 
 from microdose import keys
 from microdose.errors import NotFound
@@ -42,23 +43,39 @@ def look(client: redis.Redis, sequence: str, done: int) -> Arrived:
 
 
 def complete(client: redis.Redis, sequence: str) -> None:
-    """Note that no more frames will come."""
-    client.hset(keys.sequence(sequence), "complete", to_field(True))
+    """Note that no more frames will come. Raises NotFound for a sequence that was removed."""
+    record = keys.sequence(sequence)
+
+    def note(pipeline: Pipeline) -> None:
+        if not pipeline.hexists(record, "state"):
+            raise NotFound(f"no sequence {sequence}")
+        pipeline.multi()
+        pipeline.hset(record, "complete", to_field(True))
+
+    client.transaction(note, record)
 
 
 def forget(client: redis.Redis, sequence: str, numbers: list[int]) -> None:
-    """Drop the records of frames that the manifest no longer lists; their owner may send as many again."""
-    record, frames = keys.sequence(sequence), keys.frames(sequence)
-    kept = [Frame.model_validate_json(data) for data in client.hmget(frames, list(map(str, numbers))) if data]
-    size = sum(frame.size for frame in kept)
-    owner = client.hget(record, "owner")
-    with client.pipeline() as pipeline:
-        pipeline.hdel(frames, *map(str, numbers))
+    """Drop the records of frames that the manifest no longer lists; their owner may send as many again.
+
+    Of a sequence that was removed nothing is left to drop, nor to give back.
+    """
+    record, frames, names = keys.sequence(sequence), keys.frames(sequence), list(map(str, numbers))
+
+    def drop(pipeline: Pipeline) -> None:
+        state, owner = pipeline.hmget(record, "state", "owner")
+        kept = [Frame.model_validate_json(data) for data in pipeline.hmget(frames, names) if data]
+        pipeline.multi()
+        if state is None:
+            return
+        size = sum(frame.size for frame in kept)
+        pipeline.hdel(frames, *names)
         pipeline.hincrby(record, "pixels", -sum(frame.width * frame.height for frame in kept))
         pipeline.hincrby(record, "size", -size)
         if owner is not None:
             quota.charge(pipeline, text(owner), byte_count=-size)
-        pipeline.execute()
+
+    client.transaction(drop, record, frames)
 
 
 def admit(reader: redis.Redis, sequence: str, frame: Frame, old: Frame | None, limits: Limits) -> None:
