@@ -82,7 +82,7 @@ def run_gc(options: argparse.Namespace) -> int:
         raise Unavailable("another process is collecting just now")
     sentence = (
         f"removed {done.blobs} blobs, {done.originals} originals, {done.checkpoints} checkpoints"
-        f" ({done.freed} bytes), {done.jobs} jobs, {done.folders} folders"
+        f" ({done.freed} bytes), {done.jobs} jobs, {done.sequences} open sequences, {done.folders} folders"
     )
     announcer(options.json)("collected", sentence, **asdict(done))
     return 0

@@ -1,4 +1,4 @@
-"""Keeping a server from growing for ever: blobs that nothing names, records of jobs long ended.
+"""Keeping a server from growing for ever: blobs that nothing names, what was given up, records of old jobs.
 
     data_dir/gc.json    which files were unnamed since when; locked while one process collects
 
@@ -22,6 +22,7 @@ from microdose_server.codec.folder import load_bases
 from microdose_server.jobs.retention import forget_jobs
 from microdose_server.jobs.scratch import clear_scratch
 from microdose_server.settings import Settings
+from microdose_server.store.abandoned import forget_abandoned
 from microdose_server.store.blobs import checkpoints, originals, public_blobs
 from microdose_server.store.named import (
     named_by_base,
@@ -41,8 +42,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What one collection removed: public blobs, originals, checkpoints, their bytes, records of jobs, and
-    folders that jobs left behind.
+    """What one collection removed: public blobs, originals, checkpoints, their bytes, records of jobs,
+    sequences that were given up, and folders that jobs left behind.
     """
 
     blobs: int = 0
@@ -50,6 +51,7 @@ class Collected:
     checkpoints: int = 0
     freed: int = 0
     jobs: int = 0
+    sequences: int = 0
     folders: int = 0
 
 
@@ -59,8 +61,9 @@ def collect(settings: Settings, client: redis.Redis, *, every_s: float = 0.0) ->
     An empty Redis is taken for a wrong one: then no blob is touched.
 
     Raises:
-        NotFound, CorruptStream, UnsupportedVersion: a manifest cannot be read; nothing was removed.
-        redis.RedisError: Redis is away, or refuses; nothing was removed but perhaps records of jobs.
+        NotFound, CorruptStream, UnsupportedVersion: a manifest cannot be read; no blob was removed.
+        redis.RedisError: Redis is away, or refuses; nothing was removed but perhaps records of jobs and
+            sequences that were given up.
     """
     with _state(settings) as file:
         if file is None:
@@ -70,6 +73,8 @@ def collect(settings: Settings, client: redis.Redis, *, every_s: float = 0.0) ->
         if now - last.get("last", {}).get("", 0.0) < every_s:
             return None
         jobs = forget_jobs(client, datetime.now(UTC) - timedelta(seconds=settings.keep_jobs_s))
+        open_since = datetime.now(UTC) - timedelta(seconds=settings.keep_open_s)
+        sequences = forget_abandoned(client, open_since)
         swept = _sweep(settings, client, last, now)
         state = {"last": {"": now}} | {kind: each.unnamed for kind, each in swept.items()}
         file.seek(0)
@@ -77,7 +82,8 @@ def collect(settings: Settings, client: redis.Redis, *, every_s: float = 0.0) ->
         json.dump(state, file)
     removed = {kind: each.removed for kind, each in swept.items()}
     freed = sum(each.freed for each in swept.values())
-    done = Collected(**removed, freed=freed, jobs=jobs, folders=clear_scratch(settings.data_dir))
+    folders = clear_scratch(settings.data_dir)
+    done = Collected(**removed, freed=freed, jobs=jobs, sequences=sequences, folders=folders)
     log.info("collected: %s", done)
     return done
 

@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     job_seconds: float = Field(default=86_400, gt=0, description="the longest all tries of a job may take")
     queue_seconds: float = Field(default=7 * 86_400, gt=0, description="the longest wait for a first try")
     gc_grace_s: int = Field(default=86_400, ge=3600, description="how long a blob that nothing names stays")
+    keep_open_s: int = Field(
+        default=7 * 86_400, ge=3600, description="how long a sequence stays open that gets no frame"
+    )
     keep_jobs_s: int = Field(default=30 * 86_400, ge=0, description="how long an ended job's record stays")
     hot_seconds: int = Field(default=7 * 86_400, gt=0, description="how long Redis keeps its copy of a blob")
 

@@ -77,6 +77,18 @@ def test_originals_go_when_they_are_replaced_deleted_or_published(served: Served
     assert_whole(served, manifest)
 
 
+def test_an_open_sequence_that_was_given_up_goes_with_its_originals(served: Served) -> None:
+    given_up, _ = served.create(), served.queued()
+    served.put(given_up, 0)
+    at_once = served.settings.model_copy(update={"keep_open_s": 0})
+    assert collect(served.settings, served.bus) == Collected()
+    assert collect(at_once, served.bus) == Collected(sequences=1)
+    assert served.http.get(f"/v1/sequences/{given_up}").status_code == 404
+    pass_time(served)
+    collect(served.settings, served.bus)
+    assert served.originals() == []
+
+
 def test_blobs_of_a_deleted_sequence_go_and_shared_ones_stay(served: Served) -> None:
     first, second = served.queued(), served.queued()
     short, long = served.publish(first, 1), served.publish(second, 3)

@@ -9,6 +9,7 @@ A sequence's state is the truth about its job as well: both its change and the p
 script, on one Redis slot, behind the fence. The job's own record follows it (see `jobs.outcome`).
 """
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias, TypeVar, cast
@@ -103,7 +104,8 @@ class Sequences:
             more = frame.size - (old.size if old else 0)
             pipeline.multi()
             pipeline.hset(frames, str(frame.n), frame.model_dump_json())
-            pipeline.hset(record, "next", str(max(following, frame.n + 1)))
+            fields: Fields = {"next": str(max(following, frame.n + 1)), "last_put": str(time.time())}
+            pipeline.hset(record, mapping=fields)
             pipeline.hincrby(record, "pixels", _more_pixels(frame, old))
             pipeline.hincrby(record, "size", more)
             quota.charge(pipeline, owner, byte_count=more)
