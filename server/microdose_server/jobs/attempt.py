@@ -3,7 +3,8 @@
 body --> follow            done
   |-- Fenced               cancelled, or another attempt goes on: leave quietly
   |-- a service is away,
-  |   or Redis refuses     put the job back: another attempt, later or elsewhere
+  |   Redis refuses, or
+  |   this machine errs    put the job back: another attempt, later or elsewhere
   |-- Redis is away        end; the worker puts the job back
   +-- anything else        the job failed; its record says why
 """
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 
 import redis
 
-from microdose.errors import Fenced, MicrodoseError, Unavailable
+from microdose.errors import Fenced, MicrodoseError, NotReproducible, Unavailable
 from microdose.problem import Problem, make_problem, problem_of
 from microdose_server.jobs import outcome
 from microdose_server.jobs.horse import Errand
@@ -32,8 +33,8 @@ from microdose_server.store.redis import LOST, connect, patiently
 
 log = logging.getLogger(__name__)
 
-PASSING = (Unavailable, redis.RedisError)
-"""What another attempt need not meet."""
+PASSING = (Unavailable, NotReproducible, redis.RedisError)
+"""What another attempt, later or by another worker, need not meet."""
 OUT_OF_MEMORY = ("OutOfMemoryError", "out of memory", "can't allocate memory")
 """How torch says it: as a class for a GPU, in words for a CPU."""
 
