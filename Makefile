@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all of their own set-up, inside .venv and the cache folder.
 # Needed beforehand: make, Python >= 3.11 with venv, and a network to a Python package registry.
-# `make images` builds and runs what docker/ describes, as root on Debian; `.ci/run` asks for both.
+# `make images` builds and runs what docker/ describes, as root on Debian.
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -25,6 +25,7 @@ test: lint neighbours
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 	MICRODOSE_TEST_REDIS=redis7 $(BIN)/python -m pytest -n 2 --dist loadfile
 	MICRODOSE_TEST_REDIS=cluster $(BIN)/python -m pytest -n 2 --dist loadfile $(CLUSTER)
+	@echo "NOT TESTED HERE: the images of docker/ are built and run by 'make images'"
 
 images: set-up
 	@$(call debian,buildah mmdebstrap,command -v buildah && command -v mmdebstrap)

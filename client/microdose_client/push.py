@@ -104,8 +104,8 @@ def push(
 ) -> Job:
     """Collect and send pictures, and start their job; with `resume`, into that sequence, if it is still open.
 
-    The first step that is reported names the sequence, which `resume` needs after a crash. An error after a
-    new sequence was opened has a note that tells how to go on.
+    The first step that is reported names a new sequence, which `resume` needs after a crash. An error after
+    it was opened has a note that tells how to go on.
     """
     files = collect(paths)
     if is_archive(files[0]):
@@ -113,7 +113,8 @@ def push(
             raise BadUpload(f"{files[0]} goes up in one piece and cannot be resumed; push it anew")
         return _upload(run, api, files[0], wish, complete)
     sequence = resume or run(api.create, wish).id
-    report(Step("sequence", 1, 1, sequence))
+    if not resume:
+        report(Step("sequence", 1, 1, sequence))
     try:
         put_all(run, api, sequence, files, report)
         return run(api.complete, sequence, complete)
