@@ -12,10 +12,14 @@ STAMP  := $(VENV)/.installed
 TORCH  := $(shell sed -n 's/^torch==//p' constraints.txt)
 
 
-# In a cluster there is nothing but what viewers read: the queue of jobs needs a server of its own.
+# Other servers of Redis's kind than the one that most tests use, and the tests that tell them apart; `make redis7` runs
+# all that need a Redis. In a cluster there is nothing but what viewers read: the queue of jobs needs a server of its own.
+REDIS7  := $(addprefix tests/unit/server/,$(addprefix store/test_,apikeys.py bus.py redis.py sequences.py viewers.py) \
+	$(addprefix jobs/test_,outcome.py queue.py records.py) api/test_pump.py) \
+	$(addprefix tests/integration/test_,api_events.py api_jobs.py api_sequences.py jobs_worker.py)
 CLUSTER := tests/integration/test_conformance.py -k redis
 
-.PHONY: demo test images set-up lint format clean neighbours
+.PHONY: demo test redis7 images set-up lint format clean neighbours
 .DELETE_ON_ERROR:
 
 demo: set-up
@@ -23,9 +27,12 @@ demo: set-up
 
 test: lint neighbours
 	$(BIN)/python -m pytest -n 2 --dist loadfile
-	MICRODOSE_TEST_REDIS=redis7 $(BIN)/python -m pytest -n 2 --dist loadfile
+	MICRODOSE_TEST_REDIS=redis7 $(BIN)/python -m pytest -n 2 --dist loadfile $(REDIS7)
 	MICRODOSE_TEST_REDIS=cluster $(BIN)/python -m pytest -n 2 --dist loadfile $(CLUSTER)
 	@echo "NOT TESTED HERE: the images of docker/ are built and run by 'make images'"
+
+redis7: neighbours
+	MICRODOSE_TEST_REDIS=redis7 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 images: set-up
 	@$(call debian,buildah mmdebstrap,command -v buildah && command -v mmdebstrap)
