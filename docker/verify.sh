@@ -76,7 +76,7 @@ say "microdose-client runs as 10001, without torch"
 
 build microdose-server docker/server.Dockerfile
 container=$(run_buildah from --pull-never microdose-server)
-free() { "$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+free() { "$python" -c 'from microdose_server.evaluate.ports import free_port; print(free_port())'; }
 port=$(free)
 relay_port=$(free)
 inside "

@@ -75,8 +75,8 @@ def test_settings_exist(document: Path) -> None:
 
 
 def test_make_targets_exist() -> None:
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert {"demo", "test"} <= set(re.findall(r"\bmake ([a-z-]+)", README)) <= set(targets)
+    targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {"demo", "test"} <= set(re.findall(r"\bmake ([a-z0-9-]+)", README)) <= set(targets)
 
 
 def test_python_names_exist() -> None:

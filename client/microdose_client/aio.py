@@ -122,8 +122,8 @@ class AsyncClient:
 
         `resume` is the id of a sequence whose push was interrupted: what has arrived is not sent again. An
         error after a sequence was opened carries a note (PEP 678) with that id, and so does the first step of
-        `progress`. `dose` is auto, or a rung of
-        the ladder: none, gains, low-rank, full; `lmbda` weighs bits against distortion when it is chosen,
+        `progress`. `dose` is auto, or a rung of the ladder: none, gains, low-rank, full; `lmbda` weighs bits
+        against distortion when it is chosen,
         `dose_bytes` and `dose_seconds` cap what all doses cost; `profile` is the student that viewers
         decode with (see `bases`); `priority` is high, normal or low: a job waits for the more urgent ones.
         `progress` is called in a thread.

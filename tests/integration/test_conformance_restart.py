@@ -1,13 +1,14 @@
 """A server, or a relay, that goes away and comes back: whoever follows goes on where it was."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     ExitStack,
     aclosing,
     asynccontextmanager,
+    contextmanager,
 )
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from microdose_server.store.apikeys import ApiKeys, Scope
 from microdose_server.store.blobs import public_blobs
 from microdose_server.store.embedded import EmbeddedValkey
 from microdose_server.store.redis import connect
-from tests.broadcast import on_the_air
+from tests.broadcast import Broadcast, on_the_air
 from tests.live import live_api, live_relay
 from tests.viewers import Viewer
 
@@ -72,12 +73,18 @@ async def all_of(pictures: AsyncGenerator[DecodedPicture]) -> list[DecodedPictur
     return [picture async for picture in pictures]
 
 
-async def test_the_api_restarts(make: Any, redis_url: str, tmp_path: Path) -> None:
-    settings, port = Settings(data_dir=tmp_path / "data", redis_url=redis_url), free_port()
+@contextmanager
+def broadcasting(redis_url: str, settings: Settings) -> Iterator[tuple[Broadcast, str]]:
+    """A live sequence in a Redis with nothing else in it, and a viewer's key."""
     with connect(redis_url) as bus:
         bus.flushall()
         _, key = ApiKeys(bus).create([Scope.VIEW])
-        live = on_the_air(bus, public_blobs(settings.data_dir))
+        yield on_the_air(bus, public_blobs(settings.data_dir)), key
+
+
+async def test_the_api_restarts(make: Any, redis_url: str, tmp_path: Path) -> None:
+    settings, port = Settings(data_dir=tmp_path / "data", redis_url=redis_url), free_port()
+    with broadcasting(redis_url, settings) as (live, key):
         async with make(server=f"http://127.0.0.1:{port}", key=key) as viewer:
             pictures = viewer.each("follow", live.sequence, threads=1)
             async with aclosing(pictures):
@@ -95,10 +102,7 @@ async def test_the_api_restarts(make: Any, redis_url: str, tmp_path: Path) -> No
 
 async def test_the_api_restarts_while_pictures_wait(make: Any, redis_url: str, tmp_path: Path) -> None:
     settings, port = Settings(data_dir=tmp_path / "data", redis_url=redis_url), free_port()
-    with connect(redis_url) as bus:
-        bus.flushall()
-        _, key = ApiKeys(bus).create([Scope.VIEW])
-        live = on_the_air(bus, public_blobs(settings.data_dir))
+    with broadcasting(redis_url, settings) as (live, key):
         for _ in range(3 * AHEAD):
             live.picture()
         live.epoch()
@@ -123,10 +127,7 @@ async def test_one_of_a_relay_and_its_upstream_restarts(
     there, here = free_port(), free_port()
     settings = Settings(data_dir=tmp_path / "data", redis_url=redis_url)
     relayed = Settings(data_dir=tmp_path / "relay", upstream=f"http://127.0.0.1:{there}")
-    with connect(redis_url) as bus:
-        bus.flushall()
-        _, key = ApiKeys(bus).create([Scope.VIEW])
-        live = on_the_air(bus, public_blobs(settings.data_dir))
+    with broadcasting(redis_url, settings) as (live, key):
 
         def standing() -> AbstractAsyncContextManager[str]:
             return relay(relayed, key, here) if victim == "upstream" else api(settings, there)
@@ -170,10 +171,7 @@ async def test_redis_restarts(make: Any, tmp_path: Path) -> None:
 
 async def test_redis_forgets_the_sequence(make: Any, redis_url: str, tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data", redis_url=redis_url)
-    with connect(redis_url) as bus:
-        bus.flushall()
-        _, key = ApiKeys(bus).create([Scope.VIEW])
-        live = on_the_air(bus, public_blobs(settings.data_dir))
+    with connect(redis_url) as bus, broadcasting(redis_url, settings) as (live, key):
         async with api(settings, 0) as url, make(server=url, key=key) as viewer:
             pictures = viewer.each("follow", live.sequence, threads=1)
             async with aclosing(pictures):
