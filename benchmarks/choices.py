@@ -2,7 +2,7 @@
 """Which dose `auto` chooses for sequences of different lengths: the longer one is, the more a dose may weigh.
 
 Each length is as many pictures, evenly spread over the folder or clip, dosed as a worker does it. `saved` is
-the share of the generic student's distortion to the teacher that the choice takes away.
+the share of the generic student's distortion, to what the dose aims at, that the choice takes away.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.parts.dosing import add_options, encoder_of
-from microdose.resources import DoseChoice
+from microdose.resources import DoseAim, DoseChoice
 from microdose_client.progress import Report, Step, reporter
 from microdose_server.distil.progress import Progress
 from microdose_server.distil.specialise import Budget
@@ -26,7 +26,7 @@ from microdose_server.evaluate.study import Study
 LENGTHS = (1, 8, 24, 100)
 
 
-def choose(study: Study, budget: Budget, progress: Report, title: str) -> dict[str, Any]:
+def choose(study: Study, aim: DoseAim, budget: Budget, progress: Report, title: str) -> dict[str, Any]:
     """What `auto` ends at for one sequence."""
     spent = [0]
 
@@ -34,7 +34,7 @@ def choose(study: Study, budget: Budget, progress: Report, title: str) -> dict[s
         spent[0] = now.step
         progress(Step("distilling", now.step, now.steps, title))
 
-    made = study.distilled(DoseChoice.AUTO, budget, tell)
+    made = study.distilled(DoseChoice.AUTO, aim, budget, tell)
     return {
         "rung": made.kind.value,
         "dose_bytes": len(made.dose or b""),
@@ -52,8 +52,11 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
         for length in args.lengths:
             study = Study.of(encoder, read_sequence(path, length), 0, args.lmbda)
             title = f"{path.stem}, {len(study.originals)} pictures"
-            found[path.stem][str(len(study.originals))] = choose(study, budget, progress, title)
-    return {"figures": found, "lmbda": args.lmbda, "profile": args.profile, "machine": machine()}
+            found[path.stem][str(len(study.originals))] = choose(
+                study, DoseAim(args.aim), budget, progress, title
+            )
+    chosen = {"aim": args.aim, "lmbda": args.lmbda, "profile": args.profile}
+    return {"figures": found, **chosen, "machine": machine()}
 
 
 def table(found: dict[str, Any]) -> str:
@@ -77,6 +80,12 @@ def parser() -> argparse.ArgumentParser:
     add_options(found)
     found.add_argument(
         "--lengths", nargs="+", type=int, default=LENGTHS, metavar="N", help="pictures (default: 1 8 24 100)"
+    )
+    found.add_argument(
+        "--aim",
+        choices=[aim.value for aim in DoseAim],
+        default=DoseAim.ORIGINALS.value,
+        help="what the doses are trained towards (default: originals)",
     )
     return found
 

@@ -3,7 +3,7 @@
 what else the same bytes or the same steps could buy.
 
     generic student      no dose at all
-    gains ... full       a dose of each rung, trained for the same time
+    gains ... full       a dose of each rung, trained for the same time towards the teacher's pictures
     finer latents        the generic student, the bytes of the best dose spent on a finer quantisation of y
     dose-on-originals    the best rung once more, trained towards the originals, not the teacher's pictures
     student-alpha-A      students of the same shape, each trained anew for the same steps: towards the
@@ -11,8 +11,9 @@ what else the same bytes or the same steps could buy.
 
 The best dose is the one of least distortion to the teacher + lmbda * bpp, as in the rate search. `gap_closed`
 is the share of the generic student's LPIPS to the teacher that it takes away; `lpips_total_bytes_gain` how
-much nearer to the original it is, in LPIPS, than finer latents of as many bytes in all. DISTS is a mean over
-a few pictures of each sequence. The last two controls are trained with --controls alone.
+much nearer to the original it is, in LPIPS, than finer latents of as many bytes in all; `originals` is of the
+dose that is trained towards these, with its LPIPS to them and the teacher's. DISTS is a mean over a few
+pictures of each sequence. The students are trained with --controls alone.
 """
 
 import argparse
@@ -31,14 +32,14 @@ from benchmarks.parts.dosing import add_options, encoder_of
 from microdose.base import LoadedBase
 from microdose.decoder import to_pixels
 from microdose.dose import DoseKind
-from microdose.resources import DoseChoice
+from microdose.resources import DoseAim, DoseChoice
 from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.graphs import student_to_onnx
 from microdose_server.codec.student import STUDENTS
 from microdose_server.codec.teacher import Teacher
 from microdose_server.distil.generic import Aim, GenericRun, distil_generic, generic_recipe
 from microdose_server.distil.progress import Progress
-from microdose_server.distil.specialise import Budget, Target
+from microdose_server.distil.specialise import Budget
 from microdose_server.evaluate import program
 from microdose_server.evaluate.engines import graph_painter
 from microdose_server.evaluate.finer import analyse, finer_latents
@@ -97,15 +98,10 @@ def measure(
         progress(Step("distilling", now.step, now.steps))
 
     found = {"teacher": study.teacher(), GENERIC: study.generic()}
-    found |= {rung: study.dosed(DoseChoice(rung), budget, tell) for rung in args.rungs}
+    found |= {rung: study.dosed(DoseChoice(rung), DoseAim.TEACHER, budget, tell) for rung in args.rungs}
     best = min(args.rungs, key=lambda rung: cost(found[rung], study.lmbda))
     found[FINER] = finer(study, teacher, found[best])
-    if args.controls:
-        originals = [
-            Target(target.y_hat, picture.copy())  # what intake decodes cannot be written to
-            for target, picture in zip(study.targets, study.originals, strict=True)
-        ]
-        found[ON_ORIGINALS] = study.dosed(DoseChoice(best), budget, tell, originals, ON_ORIGINALS)
+    found[ON_ORIGINALS] = study.dosed(DoseChoice(best), DoseAim.ORIGINALS, budget, tell, ON_ORIGINALS)
     found |= {name: study.generic(name, graph) for name, graph in others.items()}
     return found, best
 
@@ -117,7 +113,7 @@ def weights_of(base: LoadedBase) -> int:
 
 def figures(study: Study, found: Mapping[str, Variant], best: str) -> dict[str, Any]:
     """What is quoted of one sequence."""
-    own, generic = found[best], found[GENERIC]
+    own, generic, aimed = found[best], found[GENERIC], found[ON_ORIGINALS]
     per_picture = study.pixels / len(study.originals)
     return {
         "rung": best,
@@ -128,6 +124,12 @@ def figures(study: Study, found: Mapping[str, Variant], best: str) -> dict[str, 
         "bpp_total": own.bpp_total,
         "lpips_total_bytes_gain": found[FINER].to_original.lpips - own.to_original.lpips,
         "seconds": own.seconds,
+        "originals": {
+            "dose_bytes": aimed.dose_bytes,
+            "bpp_total": aimed.bpp_total,
+            "lpips": aimed.to_original.lpips,
+            "lpips_teacher": found["teacher"].to_original.lpips,
+        },
         "gap_closed_per_rung": {rung: gap_closed(found[rung], generic) for rung in RUNGS if rung in found},
         "break_even_pictures": {
             rung: break_even(found[rung], generic, per_picture, study.lmbda)
@@ -190,7 +192,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--pictures", type=int, default=24, metavar="N", help="of each sequence (default: 24)")
     found.add_argument("--rungs", nargs="+", choices=RUNGS, default=RUNGS, help="default: all")
     found.add_argument(
-        "--controls", type=Path, metavar="DIR", help="train the controls, on these photographs"
+        "--controls", type=Path, metavar="DIR", help="train the students, on these photographs"
     )
     found.add_argument(
         "--control-steps", type=int, default=2000, metavar="N", help="of each student (default: 2000)"

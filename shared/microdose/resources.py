@@ -28,6 +28,13 @@ class DoseChoice(StrEnum):
     FULL = "full"
 
 
+class DoseAim(StrEnum):
+    """What the student is to paint once it has its dose: the uploaded pictures, or the teacher's of them."""
+
+    ORIGINALS = "originals"
+    TEACHER = "teacher"
+
+
 class SequenceState(StrEnum):
     """open: frames may be added. queued, running: a job has it. The rest is final.
 

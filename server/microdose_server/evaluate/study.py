@@ -19,7 +19,7 @@ from microdose.decoder import Decoder
 from microdose.digest import digest_of
 from microdose.dose import DoseKind
 from microdose.ids import new_id
-from microdose.resources import DoseChoice, Frame
+from microdose.resources import DoseAim, DoseChoice, Frame
 from microdose_server.codec.encode import Encoder
 from microdose_server.distil.rate import DEFAULT_LMBDA
 from microdose_server.distil.specialise import Budget, Dosed, Progress, Target, specialise
@@ -130,17 +130,22 @@ class Study:
         base = self.base if student is None else replace(self.base, student=student)
         return self.variant(name, self.decode(Decoder(base)), self.total_bytes(None, DoseKind.NONE))
 
+    def aimed_at(self, aim: DoseAim) -> list[Target]:
+        """What a dose of that aim is trained towards."""
+        if aim is DoseAim.TEACHER:
+            return list(self.targets)
+        return [
+            Target(target.y_hat, picture)
+            for target, picture in zip(self.targets, self.originals, strict=True)
+        ]
+
     def distilled(
-        self,
-        choice: DoseChoice,
-        budget: Budget,
-        report: Callable[[Progress], None],
-        targets: Sequence[Target] | None = None,
+        self, choice: DoseChoice, aim: DoseAim, budget: Budget, report: Callable[[Progress], None]
     ) -> Dosed:
-        """What a worker would send: towards the teacher's pictures, or other targets."""
+        """What a worker would send."""
         return specialise(
             self.base,
-            targets or self.targets,
+            self.aimed_at(aim),
             choice=choice,
             lmbda=self.lmbda,
             budget=budget,
@@ -151,14 +156,14 @@ class Study:
     def dosed(
         self,
         choice: DoseChoice,
+        aim: DoseAim,
         budget: Budget,
         report: Callable[[Progress], None],
-        targets: Sequence[Target] | None = None,
         name: str | None = None,
     ) -> Variant:
         """A dose of one rung, trained, coded, applied and shown as viewers see it."""
         begin = perf_counter()
-        made = self.distilled(choice, budget, report, targets)
+        made = self.distilled(choice, aim, budget, report)
         seconds = perf_counter() - begin
         shown = self.decode(Decoder(self.base, *filter(None, [made.dose])))
         size = self.total_bytes(made.dose, made.kind)

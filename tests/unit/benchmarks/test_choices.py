@@ -19,6 +19,21 @@ def test_every_length_is_dosed(folder: Path, weights: Path, capsys: pytest.Captu
     assert [row.split()[1:4] for row in rows] == [["1", "none", "0"], ["2", "none", "0"]]
 
 
+def test_doses_aim_at_the_originals_unless_told_otherwise(
+    folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [str(folder), "--weights", str(weights), "--lengths", "1", "--steps", "2", "--lmbda", "1e-9"]
+    found = {}
+    for given in ([], ["--aim", "originals"], ["--aim", "teacher"]):
+        assert main([*command, *given, "--json"]) == 0
+        made = json.loads(capsys.readouterr().out)
+        found[" ".join(given)] = made["aim"], made["figures"][folder.name]["1"]["saved"]
+    assert found[""] == found["--aim originals"]
+    assert found[""][0] == "originals"
+    assert found["--aim teacher"][0] == "teacher"
+    assert found["--aim teacher"][1] != found[""][1]
+
+
 def test_what_is_wrong_is_one_line(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), "--weights", str(weights)]) == 1
     assert "holds no picture" in capsys.readouterr().err

@@ -44,6 +44,11 @@ def test_a_sequence_is_measured_with_all_controls(
         ON_ORIGINALS,
         *(f"student-alpha-{alpha:g}" for alpha in ALPHAS),
     }
+    aimed = numbers["originals"]
+    assert aimed.keys() == {"dose_bytes", "bpp_total", "lpips", "lpips_teacher"}
+    assert aimed["dose_bytes"] == variants[ON_ORIGINALS]["dose_bytes"] > 0
+    assert aimed["lpips"] == variants[ON_ORIGINALS]["to_original"]["lpips"]
+    assert aimed["lpips_teacher"] == variants["teacher"]["to_original"]["lpips"]
     assert variants[FINER]["bpp_total"] <= variants["full"]["bpp_total"]
     assert variants["full"]["dose_bytes"] == numbers["dose_bytes"] > 0
     assert json.loads((tmp_path / "out" / "dose.json").read_text()) == found
@@ -52,6 +57,14 @@ def test_a_sequence_is_measured_with_all_controls(
     lines = table(found).splitlines()
     assert lines[0] == f"{folder.name}: 2 pictures"
     assert [line.split()[0] for line in lines[2:5]] == ["teacher", GENERIC, "full"]
+
+
+def test_without_controls_no_student_is_trained(
+    folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(folder), "--weights", str(weights), *SHORT, "--json"]) == 0
+    variants = json.loads(capsys.readouterr().out)["sequences"][folder.name]["variants"]
+    assert variants.keys() == {"teacher", GENERIC, "full", FINER, ON_ORIGINALS}
 
 
 def test_what_is_wrong_is_one_line(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

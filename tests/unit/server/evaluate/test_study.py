@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from microdose.dose import DoseKind
-from microdose.resources import DoseChoice
+from microdose.resources import DoseAim, DoseChoice
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.graphs import student_to_onnx
 from microdose_server.distil.rate import DEFAULT_LMBDA
@@ -67,12 +67,29 @@ def test_another_student_paints_otherwise(study: Study) -> None:
 
 
 def test_a_dose_is_paid_for_and_shown(study: Study) -> None:
-    dosed = study.dosed(DoseChoice.FULL, Budget(steps=2), lambda progress: None)
+    dosed = study.dosed(DoseChoice.FULL, DoseAim.TEACHER, Budget(steps=2), lambda progress: None)
     generic = study.generic()
     assert dosed.dose_bytes > 0
     assert dosed.bpp_total >= generic.bpp_total + 8 * dosed.dose_bytes / study.pixels
     assert dosed.seconds > 0.0
     assert to_json({"a": dosed})["a"]["to_teacher"]["lpips"] == dosed.to_teacher.lpips
+
+
+def test_a_dose_aims_at_the_originals_or_at_the_teacher(study: Study) -> None:
+    budget = Budget(steps=2)
+    towards = {
+        aim: study.distilled(DoseChoice.FULL, aim, budget, lambda progress: None).loss_before
+        for aim in DoseAim
+    }
+    generic = study.generic()
+    assert towards[DoseAim.TEACHER] == pytest.approx(generic.to_teacher.distortion, rel=0.2)
+    assert towards[DoseAim.ORIGINALS] == pytest.approx(generic.to_original.distortion, rel=0.2)
+    assert towards[DoseAim.TEACHER] < towards[DoseAim.ORIGINALS]
+    for target, picture, of_teacher in zip(
+        study.aimed_at(DoseAim.ORIGINALS), PICTURES, study.aimed_at(DoseAim.TEACHER), strict=True
+    ):
+        assert np.array_equal(target.x_hat, picture)
+        assert target.y_hat is of_teacher.y_hat
 
 
 def test_the_gap_is_lpips_to_the_teacher() -> None:
