@@ -26,8 +26,12 @@ LEAST_SIDE = 8
 
 
 def is_matrix(parameter: Tensor) -> bool:
-    """Whether Muon moves this parameter, rather than Adam."""
-    return parameter.dim() >= 2 and min(parameter.shape[0], parameter[0].numel()) >= LEAST_SIDE
+    """Whether Muon moves this parameter, rather than Adam: the weight of a linear layer or a convolution.
+
+    The factorised prior keeps a stack [C, m, n] of small matrices, one for each channel: what is the same
+    speed in all directions of one layer would mix channels that have nothing to do with each other.
+    """
+    return parameter.dim() in (2, 4) and min(parameter.shape[0], parameter[0].numel()) >= LEAST_SIDE
 
 
 def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:

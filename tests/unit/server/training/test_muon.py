@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from microdose_server.codec.presets import PRESETS
+from microdose_server.codec.teacher import Teacher
 from microdose_server.training.muon import Muon, balanced, is_matrix, orthogonalised
 
 
@@ -54,6 +56,14 @@ def test_convolutions_are_matrices_but_thin_layers_gains_and_biases_are_not() ->
     assert not is_matrix(layer.bias)
     assert not is_matrix(nn.Conv2d(24, 3, 7).weight)
     assert not is_matrix(nn.Conv2d(16, 16, 1, groups=16).weight)
+
+
+def test_the_densities_of_the_factorised_prior_are_not() -> None:
+    teacher = Teacher(PRESETS["tiny"])
+    prior = [name for name, parameter in teacher.named_parameters() if parameter.dim() == 3]
+    assert prior
+    assert all("z_prior" in name for name in prior)
+    assert not any(is_matrix(teacher.get_parameter(name)) for name in prior)
 
 
 def test_it_fits_a_regression_and_goes_on_from_its_state() -> None:
