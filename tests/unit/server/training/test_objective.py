@@ -23,7 +23,7 @@ def x(photographs: list[Pixels]) -> torch.Tensor:
 def test_the_loss_is_the_weighed_sum(
     tiny_teacher: Teacher, lpips: LPIPS, x: torch.Tensor, progress: float
 ) -> None:
-    recipe = Recipe()
+    recipe = Recipe(perceptual_phases=1)
     torch.manual_seed(0)
     with torch.no_grad():
         output = tiny_teacher(x)
@@ -57,10 +57,28 @@ def test_the_rounded_rate_steers_and_the_noisy_rate_is_minimised(lpips: LPIPS, x
 
 
 def test_lpips_sees_only_some_crops(tiny_teacher: Teacher, lpips: LPIPS, x: torch.Tensor) -> None:
-    some = stage_one_loss(tiny_teacher, lpips, x, Recipe(perceptual_crops=1), 0.5)
+    some = stage_one_loss(tiny_teacher, lpips, x, Recipe(perceptual_crops=1, perceptual_phases=1), 0.5)
     with torch.no_grad():
         first = float(lpips(tiny_teacher(x[:1]).x_hat, x[:1]))
     assert some.lpips == pytest.approx(first, rel=1e-3)
+
+
+def test_lpips_looks_from_another_place_each_time(
+    tiny_teacher: Teacher, lpips: LPIPS, x: torch.Tensor
+) -> None:
+    with torch.no_grad():
+        seen = [stage_one_loss(tiny_teacher, lpips, x, Recipe(), 0.5).lpips for _ in range(4)]
+        x_hat = tiny_teacher(x).x_hat
+        possible = [
+            float(
+                lpips(torch.roll(x_hat, (down, right), (2, 3)), torch.roll(x, (down, right), (2, 3))).mean()
+            )
+            for down in range(16)
+            for right in range(16)
+        ]
+    assert len(set(seen)) > 1
+    for value in seen:
+        assert min(abs(value - other) for other in possible) < 1e-3 * value
 
 
 @pytest.fixture
