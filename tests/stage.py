@@ -14,7 +14,7 @@ from microdose.decoder import Decoder
 from microdose.dose import DoseKind
 from microdose.errors import Fenced
 from microdose.manifest import Event, Manifest, parse_manifest
-from microdose.resources import DoseChoice, Frame, Job, SequenceCreate
+from microdose.resources import DoseAim, DoseChoice, Frame, Job, SequenceCreate
 from microdose_server.distil.specialise import Dosed, Progress
 from microdose_server.jobs import outcome
 from microdose_server.jobs.attempt import Assignment
@@ -141,8 +141,10 @@ class Stage:
 
 @pytest.fixture
 def stage(bus: redis.Redis, tmp_path: Path) -> Callable[..., Stage]:
-    def make(dose: DoseChoice = DoseChoice.AUTO, **settings: object) -> Stage:
-        wish = SequenceCreate(name="camera", live=True, dose=dose)
+    def make(
+        dose: DoseChoice = DoseChoice.AUTO, aim: DoseAim = DoseAim.ORIGINALS, **settings: object
+    ) -> Stage:
+        wish = SequenceCreate(name="camera", live=True, dose=dose, aim=aim)
         job = JobQueue(bus).enqueue(Sequences(bus).create(wish).id)
         return Stage(bus, Settings.model_validate({"data_dir": tmp_path, **settings}), job)
 

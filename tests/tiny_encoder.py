@@ -12,10 +12,10 @@ from tests.tiny_base import HYPER_CHANNELS, LATENT_CHANNELS, tiny_base
 
 
 class TinyEncoder:
-    """Encodes for `tiny_base()`; its "teacher" decodes without loss. `encoded` counts pictures."""
+    """Encodes for `tiny_base()`; its "teacher" paints everything grey. `encoded` and `painted` count."""
 
     def __init__(self) -> None:
-        self.encoded = 0
+        self.encoded = self.painted = 0
 
     @property
     def base(self) -> LoadedBase:
@@ -24,16 +24,18 @@ class TinyEncoder:
 
     def encode(self, pixels: NDArray[np.uint8], epoch: int = 0) -> Encoded:
         """pixels: uint8[H,W,3]."""
-        self.encoded += 1
         segment, y_hat = self.analyse(pixels, epoch)
-        return Encoded(segment, y_hat, pixels, EncodeTimings(0.0, 0.0, 0.0, 0.0))
+        x_hat = self.decode(y_hat, *pixels.shape[:2])
+        return Encoded(segment, y_hat, x_hat, EncodeTimings(0.0, 0.0, 0.0, 0.0))
 
     def decode(self, y_hat: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
         """A grey picture: nothing here learns from it."""
+        self.painted += 1
         return np.full((height, width, 3), 128, np.uint8)
 
     def analyse(self, pixels: NDArray[np.uint8], epoch: int = 0) -> tuple[bytes, NDArray[np.float32]]:
         """The segment of pixels, uint8[H,W,3], and its y_hat."""
+        self.encoded += 1
         height, width, _ = pixels.shape
         rows, columns = latent_side(height), latent_side(width)
         padding = (0, 16 * rows - height), (0, 16 * columns - width), (0, 0)

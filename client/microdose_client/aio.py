@@ -11,7 +11,7 @@ from microdose.cache_dir import cache_dir as default_cache_dir
 from microdose.errors import Unavailable
 from microdose.manifest import Manifest
 from microdose.patience import RETRY, TIMEOUTS, Retry, Timeouts
-from microdose.resources import BaseInfo, DoseChoice, Job, Priority, Sequence
+from microdose.resources import BaseInfo, DoseAim, DoseChoice, Job, Priority, Sequence
 from microdose_client import offline, push
 from microdose_client.api import Api
 from microdose_client.bus import Bus, Redis
@@ -110,6 +110,7 @@ class AsyncClient:
         *,
         name: str | None = None,
         dose: str = DoseChoice.AUTO,
+        aim: str = DoseAim.ORIGINALS,
         lmbda: float | None = None,
         dose_bytes: int | None = None,
         dose_seconds: float | None = None,
@@ -122,16 +123,17 @@ class AsyncClient:
 
         `resume` is the id of a sequence whose push was interrupted: what has arrived is not sent again. An
         error after a sequence was opened carries a note (PEP 678) with that id, and so does the first step of
-        `progress`. `dose` is auto, or a rung of the ladder: none, gains, low-rank, full; `lmbda` weighs bits
-        against distortion when it is chosen,
-        `dose_bytes` and `dose_seconds` cap what all doses cost; `profile` is the student that viewers
+        `progress`. `dose` is auto, or a rung of the ladder: none, gains, low-rank, full; `aim` is what doses
+        bring the student towards, originals or teacher; `lmbda` weighs bits against distortion when a rung is
+        chosen, `dose_bytes` and `dose_seconds` cap what all doses cost; `profile` is the student that viewers
         decode with (see `bases`); `priority` is high, normal or low: a job waits for the more urgent ones.
         `progress` is called in a thread.
         Raises BadUpload for files that are missing, unreadable, refused or do not go together, and for wishes
         that cannot be had.
         """
-        wishes = {"dose": dose, "lmbda": lmbda, "dose_bytes": dose_bytes, "dose_seconds": dose_seconds}
-        wish = push.wish_of({"name": name, "profile": profile, **wishes})
+        choice = {"dose": dose, "aim": aim, "lmbda": lmbda}
+        caps = {"dose_bytes": dose_bytes, "dose_seconds": dose_seconds}
+        wish = push.wish_of({"name": name, "profile": profile, **choice, **caps})
         complete = push.completion_of(priority)
         api, files = self._server(), [Path(path) for path in paths]
         return await with_run(lambda run: push.push(run, api, files, wish, complete, resume, progress))
@@ -141,6 +143,7 @@ class AsyncClient:
         *,
         name: str | None = None,
         dose: str = DoseChoice.AUTO,
+        aim: str = DoseAim.ORIGINALS,
         lmbda: float | None = None,
         dose_bytes: int | None = None,
         dose_seconds: float | None = None,
@@ -156,8 +159,9 @@ class AsyncClient:
         `dose_bytes` and `dose_seconds` cap each of its doses. The rest is as for `push`. Raises BadUpload as
         that does.
         """
-        wishes = {"dose": dose, "lmbda": lmbda, "dose_bytes": dose_bytes, "dose_seconds": dose_seconds}
-        wish = push.wish_of({"name": name, "profile": profile, "live": True, **wishes})
+        choice = {"dose": dose, "aim": aim, "lmbda": lmbda}
+        caps = {"dose_bytes": dose_bytes, "dose_seconds": dose_seconds}
+        wish = push.wish_of({"name": name, "profile": profile, "live": True, **choice, **caps})
         return publish_live(self._server(), self._retry, wish, resume)
 
     async def wait(self, job: str, *, timeout: float | None = None, progress: Report = silent) -> Job:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter
 
 from microdose.errors import MicrodoseError
-from microdose.resources import DoseChoice, Priority
+from microdose.resources import DoseAim, DoseChoice, Priority
 from microdose_client import commands
 from microdose_client.aio import DEFAULT_SERVER
 from microdose_client.frames import Form
@@ -112,6 +112,13 @@ def _add_push(verbs: "Verbs") -> None:
         choices=list(DoseChoice),
         default=DoseChoice.AUTO,
         help="a rung of the ladder, or auto: the one that pays (default: auto)",
+    )
+    verb.add_argument(
+        "--aim",
+        type=DoseAim,
+        choices=list(DoseAim),
+        default=DoseAim.ORIGINALS,
+        help="what doses bring the student towards: originals, or teacher, its pictures (default: originals)",
     )
     verb.add_argument(
         "--profile", default="standard", help="the student: live, standard or fine (default: %(default)s)"

@@ -7,7 +7,7 @@ from typing import Self
 
 from microdose.manifest import Manifest
 from microdose.patience import RETRY, TIMEOUTS, Retry, Timeouts
-from microdose.resources import BaseInfo, DoseChoice, Job, Priority, Sequence
+from microdose.resources import BaseInfo, DoseAim, DoseChoice, Job, Priority, Sequence
 from microdose_client.aio import AsyncClient
 from microdose_client.bus import Redis
 from microdose_client.cache import CACHE_BYTES
@@ -74,6 +74,7 @@ class Client:
         *,
         name: str | None = None,
         dose: str = DoseChoice.AUTO,
+        aim: str = DoseAim.ORIGINALS,
         lmbda: float | None = None,
         dose_bytes: int | None = None,
         dose_seconds: float | None = None,
@@ -87,6 +88,7 @@ class Client:
             paths,
             name=name,
             dose=dose,
+            aim=aim,
             lmbda=lmbda,
             dose_bytes=dose_bytes,
             dose_seconds=dose_seconds,
@@ -101,6 +103,7 @@ class Client:
         *,
         name: str | None = None,
         dose: str = DoseChoice.AUTO,
+        aim: str = DoseAim.ORIGINALS,
         lmbda: float | None = None,
         dose_bytes: int | None = None,
         dose_seconds: float | None = None,
@@ -110,6 +113,7 @@ class Client:
         opened = self._client.live(
             name=name,
             dose=dose,
+            aim=aim,
             lmbda=lmbda,
             dose_bytes=dose_bytes,
             dose_seconds=dose_seconds,

@@ -81,7 +81,7 @@ def _push_live(args: Namespace, report: Report) -> Outcome:
 
 def _wishes(args: Namespace) -> dict[str, Any]:
     """What `push` and `live` of a Client take alike."""
-    names = ("name", "dose", "lmbda", "dose_bytes", "dose_seconds", "profile", "resume")
+    names = ("name", "dose", "aim", "lmbda", "dose_bytes", "dose_seconds", "profile", "resume")
     return {name: getattr(args, name) for name in names}
 
 

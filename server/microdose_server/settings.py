@@ -92,9 +92,6 @@ class Settings(BaseSettings):
     reserve_bytes: int = Field(default=1024 * MIB, ge=0, description="of the disk, left free by uploads")
     distil_steps: int = Field(default=2000, ge=0, description="most steps for the doses of a sequence")
     distil_seconds: float | None = Field(default=None, gt=0, description="most seconds for the same")
-    distil_aim: Literal["teacher", "originals"] = Field(
-        default="teacher", description="what the doses of a sequence that is not live are to paint"
-    )
     checkpoint_s: float = Field(default=15, ge=0, description="between two checkpoints of a distillation")
     live_window: int = Field(default=300, ge=1, le=4096, description="segments that a live manifest lists")
     live_idle_s: float = Field(default=600, gt=0, description="a live sequence ends after this silence")

@@ -29,7 +29,10 @@ class DoseChoice(StrEnum):
 
 
 class DoseAim(StrEnum):
-    """What the student is to paint once it has its dose: the uploaded pictures, or the teacher's of them."""
+    """What the student is to paint once it has its dose: the uploaded pictures, or the teacher's of them.
+
+    Aimed at the originals it may outdo the teacher; aimed at the teacher it can at most equal it.
+    """
 
     ORIGINALS = "originals"
     TEACHER = "teacher"
@@ -76,15 +79,16 @@ class Priority(StrEnum):
 class SequenceCreate(Request):
     """A new sequence. `profile` picks the student, and so the base, among those that the server lists.
 
-    `lmbda` weighs bits against distortion in the rate search; None takes the server's. `dose_bytes` and
-    `dose_seconds` cap the size of all doses together and the time to make them, of a live sequence those of
-    each; None: no cap but the server's. `live`: every frame is published when it comes, in the order of their
-    numbers.
+    `aim`: what doses are trained towards. `lmbda` weighs bits against distortion to that in the rate search;
+    None takes the server's. `dose_bytes` and `dose_seconds` cap the size of all doses together and the time
+    to make them, of a live sequence those of each; None: no cap but the server's. `live`: every frame is
+    published when it comes, in the order of their numbers.
     """
 
     name: Name | None = None
     profile: Profile = "standard"
     dose: DoseChoice = DoseChoice.AUTO
+    aim: DoseAim = DoseAim.ORIGINALS
     lmbda: Annotated[float, Field(gt=0)] | None = None
     dose_bytes: Annotated[int, Field(gt=0, le=MAX_BLOB_BYTES)] | None = None
     dose_seconds: Annotated[float, Field(gt=0, le=86_400)] | None = None
@@ -109,12 +113,16 @@ class Results(Document):
 
 
 class Sequence(Document):
-    """A sequence as the server sees it. `next` is the number after the highest that any frame had."""
+    """A sequence as the server sees it. `next` is the number after the highest that any frame had.
+
+    One from before there was a choice has no `aim`: its doses aim at the teacher, as all others did then.
+    """
 
     id: Id
     name: Name | None = None
     profile: str
     dose: DoseChoice
+    aim: DoseAim = DoseAim.TEACHER
     lmbda: float | None = None
     dose_bytes: int | None = None
     dose_seconds: float | None = None
@@ -144,8 +152,8 @@ class Job(Document):
     """The work of turning frames into a published sequence.
 
     `attempt` counts how often it was started, `losses` how many of these attempts were lost with their
-    process or a service that they need; after so many the job fails. `psnr` is to the teacher's
-    pictures, in dB.
+    process or a service that they need; after so many the job fails. `psnr` is to what the doses aim at, in
+    dB.
     """
 
     id: Id

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from microdose.resources import Job, JobState, Page, Sequence, SequenceState
+from microdose.resources import DoseAim, Job, JobState, Page, Sequence, SequenceState
 from tests.served import Served, problem, unknown
 
 
@@ -19,9 +19,26 @@ def test_a_sequence_is_opened_with_what_was_asked(served: Served) -> None:
     assert served.http.get(answer.headers["location"]).json() == answer.json()
 
 
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("aim", DoseAim)
+def test_its_doses_aim_at_what_was_asked(served: Served, aim: DoseAim, live: bool) -> None:
+    answer = served.http.post("/v1/sequences", json={"aim": aim, "live": live})
+    assert (answer.status_code, answer.json()["aim"]) == (201, aim)
+    assert served.http.get(answer.headers["location"]).json() == answer.json()
+
+
+@pytest.mark.parametrize("aim", ["moon", "", None, ["teacher"]])
+def test_what_no_dose_can_aim_at_is_named(served: Served, aim: object) -> None:
+    found = problem(served.http.post("/v1/sequences", json={"aim": aim}), "invalid-request")
+    (error,) = found.errors
+    assert error.pointer == "/aim"
+    assert "'originals' or 'teacher'" in error.detail
+
+
 def test_a_sequence_needs_no_wishes(served: Served) -> None:
     assert served.http.post("/v1/sequences").status_code == 201
-    assert served.http.post("/v1/sequences", json={}).json()["dose"] == "auto"
+    plain = served.http.post("/v1/sequences", json={}).json()
+    assert (plain["dose"], plain["aim"]) == ("auto", "originals")
 
 
 def test_sequences_are_listed_page_by_page_from_the_newest(served: Served) -> None:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from microdose.digest import digest_of
-from microdose.resources import Frame, Job, JobState, Page, Sequence
+from microdose.resources import DoseAim, Frame, Job, JobState, Page, Sequence
 from microdose_server.intake.picture import read_picture
 from microdose_server.intake.sandbox import Judged, Sandbox
 from microdose_server.store.blobs import originals
@@ -44,11 +44,14 @@ def nothing_is_left(served: Served) -> bool:
 
 
 def test_pictures_become_frames_in_their_order(served: Served) -> None:
-    answer = upload(served, *PICTURES, name="Ferien", dose="none", lmbda="0.25", profile="standard")
+    answer = upload(
+        served, *PICTURES, name="Ferien", dose="none", lmbda="0.25", profile="standard", aim="teacher"
+    )
     kept = frames(served, answer)
     assert [(frame.name, frame.digest) for frame in kept] == [(n, digest_of(d)) for n, d in PICTURES]
     sequence = Sequences(served.bus).get(answer.json()["sequence"])
     assert (sequence.name, sequence.dose, sequence.lmbda) == ("Ferien", "none", 0.25)
+    assert sequence.aim is DoseAim.TEACHER
 
 
 def test_a_zip_becomes_frames_in_natural_order(served: Served) -> None:
@@ -139,7 +142,13 @@ def test_fields_are_counted_and_measured(serve: Serve, limits: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(
-    ("data", "pointer"), [({"dose": "huge"}, "/dose"), ({"lmbda": "-1"}, "/lmbda"), ({"spin": "1"}, "/spin")]
+    ("data", "pointer"),
+    [
+        ({"dose": "huge"}, "/dose"),
+        ({"lmbda": "-1"}, "/lmbda"),
+        ({"aim": "x"}, "/aim"),
+        ({"spin": "1"}, "/spin"),
+    ],
 )
 def test_a_wrong_wish_is_named(served: Served, data: dict[str, str], pointer: str) -> None:
     found = problem(upload(served, *PICTURES, **data), "invalid-request")

@@ -120,6 +120,7 @@ def test_every_command_explains_itself_with_an_example(
         ["push"],
         ["pull", "x"],
         ["push", "a.png", "--dose", "huge"],
+        ["push", "a.png", "--aim", "moon"],
         ["push", "a.png", "--lmbda", "-1"],
         ["push", "a.png", "--lmbda", "nan"],
         ["jobs", "--limit", "0"],

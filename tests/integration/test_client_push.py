@@ -18,7 +18,7 @@ from microdose.errors import BadUpload, NotFound, Unavailable
 from microdose.ids import new_id
 from microdose.manifest import Event
 from microdose.problem import ProblemError
-from microdose.resources import DoseChoice, JobState, Priority, SequenceState
+from microdose.resources import DoseAim, DoseChoice, JobState, Priority, SequenceState
 from microdose_client import Client, Retry, Step
 from microdose_server.jobs import outcome
 from microdose_server.jobs.publication import make_results
@@ -75,6 +75,7 @@ def test_push_sends_every_picture_in_order_and_queues_the_job(
         [folder],
         name="Ferien",
         dose=DoseChoice.NONE,
+        aim="teacher",
         lmbda=0.5,
         profile="live",
         priority="high",
@@ -83,7 +84,7 @@ def test_push_sends_every_picture_in_order_and_queues_the_job(
     assert (job.state, job.priority) == (JobState.QUEUED, Priority.HIGH)
     sequence = client.sequence(job.sequence)
     assert (sequence.name, sequence.dose, sequence.lmbda) == ("Ferien", DoseChoice.NONE, 0.5)
-    assert sequence.profile == "live"
+    assert (sequence.profile, sequence.aim) == ("live", DoseAim.TEACHER)
     assert (sequence.state, sequence.frames, sequence.job) == (SequenceState.QUEUED, 12, job.id)
     frames = Sequences(bus).frames(job.sequence)
     assert [frame.digest for frame in frames] == [digest_of(picture(n)) for n in range(12)]
@@ -160,6 +161,7 @@ def test_every_picture_arrives_over_a_bad_line(
         ({"name": "x" * 201}, "name: "),
         ({"lmbda": -1.0}, "lmbda: "),
         ({"dose": "huge"}, "dose: "),
+        ({"aim": "moon"}, "aim: "),
         ({"priority": "now"}, "priority: "),
         ({"profile": "/"}, "profile: "),
     ],

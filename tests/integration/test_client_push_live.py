@@ -15,7 +15,7 @@ from PIL import Image
 
 from microdose import keys
 from microdose.manifest import Event
-from microdose.resources import DoseChoice, Frame
+from microdose.resources import DoseAim, DoseChoice, Frame
 from microdose_client import Client, Retry
 from microdose_client.frames import Form, Frames
 from microdose_server.settings import Settings
@@ -85,12 +85,14 @@ def is_complete(served: Served, sequence: str) -> bool:
 
 def test_y4m_on_stdin_becomes_frames(served: Served) -> None:
     pictures = [photo(n, 64, 48) for n in range(4)]
-    with push(served, "-", "--name", "pipe", "--dose", "none", "--dose-bytes", "9999") as process:
+    with push(
+        served, "-", "--name", "pipe", "--dose", "none", "--aim", "teacher", "--dose-bytes", "9999"
+    ) as process:
         sent = done(process, y4m(pictures))
     assert (sent["pictures"], sent["refused"]) == (4, 0)
     sequence = Sequences(served.bus).get(sent["sequence"]["id"])
     assert (sequence.name, sequence.live, sequence.dose_bytes) == ("pipe", True, 9999)
-    assert sequence.dose is DoseChoice.NONE
+    assert (sequence.dose, sequence.aim) == (DoseChoice.NONE, DoseAim.TEACHER)
     assert is_complete(served, sequence.id)
     for n, frame in enumerate(Sequences(served.bus).frames(sequence.id)):
         assert frame.n == n

@@ -9,7 +9,7 @@ import redis
 from microdose.base import Descriptor, load_base
 from microdose.decoder import Decoder
 from microdose.manifest import Manifest, parse_manifest
-from microdose.resources import DoseChoice, Frame, Job, JobState, SequenceCreate
+from microdose.resources import DoseAim, DoseChoice, Frame, Job, JobState, SequenceCreate
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.settings import Limits
 from microdose_server.store.blobs import BlobStore, originals, public_blobs
@@ -23,8 +23,8 @@ WIDTH, HEIGHT = 104, 72
 STEPS = 5
 
 
-def enqueue_photos(client: redis.Redis, data_dir: Path, dose: DoseChoice) -> Job:
-    sequence = Sequences(client).create(SequenceCreate(name="china", dose=dose)).id
+def enqueue_photos(client: redis.Redis, data_dir: Path, dose: DoseChoice, aim: DoseAim) -> Job:
+    sequence = Sequences(client).create(SequenceCreate(name="china", dose=dose, aim=aim)).id
     for n in range(2):
         data = encode(photo(n, WIDTH, HEIGHT))
         digest = originals(data_dir).put(data)
@@ -48,7 +48,14 @@ def psnr(one: Pixels, other: Pixels) -> float:
     return float(10 * np.log10(255**2 / np.mean((one.astype(np.float64) - other) ** 2)))
 
 
-@pytest.mark.parametrize("dose", [DoseChoice.NONE, DoseChoice.FULL])
+@pytest.mark.parametrize(
+    ("dose", "aim"),
+    [
+        (DoseChoice.NONE, DoseAim.ORIGINALS),
+        (DoseChoice.FULL, DoseAim.ORIGINALS),
+        (DoseChoice.FULL, DoseAim.TEACHER),
+    ],
+)
 def test_pictures_go_in_and_come_out(
     bus: redis.Redis,
     redis_url: str,
@@ -56,9 +63,10 @@ def test_pictures_go_in_and_come_out(
     start_worker: StartWorker,
     monkeypatch: pytest.MonkeyPatch,
     dose: DoseChoice,
+    aim: DoseAim,
 ) -> None:
     monkeypatch.setenv("MICRODOSE_DISTIL_STEPS", str(STEPS))
-    job = enqueue_photos(bus, tmp_path, dose)
+    job = enqueue_photos(bus, tmp_path, dose, aim)
     start_worker(redis_url)
     done = finish(bus, job)
     assert (done.state, done.error) == (JobState.SUCCEEDED, None)

@@ -16,6 +16,7 @@ from microdose.digest import MAX_BLOB_BYTES
 from microdose.errors import BadUpload
 from microdose.resources import (
     PROFILE_PATTERN,
+    DoseAim,
     DoseChoice,
     Frame,
     Job,
@@ -44,6 +45,7 @@ _FORM = {
         "name": {"type": "string", "maxLength": 200},
         "profile": {"type": "string", "pattern": PROFILE_PATTERN},
         "dose": {"type": "string", "enum": [choice.value for choice in DoseChoice]},
+        "aim": {"type": "string", "enum": [aim.value for aim in DoseAim]},
         "lmbda": {"type": "number", "exclusiveMinimum": 0},
         "dose_bytes": {"type": "integer", "minimum": 1, "maximum": MAX_BLOB_BYTES},
         "dose_seconds": {"type": "number", "exclusiveMinimum": 0, "maximum": 86400},

@@ -4,7 +4,7 @@ pixels --g_a--> y --h_a, round--> z --+
                 |                     v
                 '----> microdose.latents.encode_picture (the graphs and tables that clients have)
                             |                 |
-                         segment            y_hat --g_s--> the teacher's picture, a dose's target
+                         segment            y_hat --g_s--> the teacher's picture
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from microdose_server.codec.teacher import Teacher, pad_to_stride
 
 
 class EncodeTimings(NamedTuple):
-    """Milliseconds: g_a; h_a; hyper-synthesis and entropy coding; g_s, which paints what a dose aims at."""
+    """Milliseconds: g_a; h_a; hyper-synthesis and entropy coding; g_s, which paints the teacher's picture."""
 
     analysis_ms: float
     hyper_ms: float

@@ -1,4 +1,4 @@
-"""How far a student's picture is from the teacher's: HiFiC's distortion, for training and for choosing."""
+"""How far a student's picture is from its target: HiFiC's distortion, for training and for choosing."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ LPIPS_LEAST_SIDE = 64
 
 
 class Reference(NamedTuple):
-    """The teacher's pictures [N, 3, H, W] in 0..1 and their LPIPS features.
+    """The pictures [N, 3, H, W] to come near, in 0..1, and their LPIPS features.
 
     The features are kept because a tile comes round many times and its target never changes.
     """

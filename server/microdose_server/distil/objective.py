@@ -1,6 +1,6 @@
 """What a student is trained to do on one piece of a sequence, all in the unit of the distortion.
 
-    distortion     k_M * MSE + k_P * LPIPS to the teacher's picture
+    distortion     k_M * MSE + k_P * LPIPS to the target: the original, or the teacher's picture
     + features     weight * distortion at the start * (error of the tower's features / error at the start)
     + adversarial  beta * -log D(x_hat | y_hat), if there is a discriminator
 
@@ -55,8 +55,8 @@ class Objective:
         self._adapter: Tensor | None = None
 
     def fit_features(self, tiles: Sequence[Tile]) -> None:
-        """Prepare the feature term on these tiles; it stays off where any target has no features: a picture
-        that an earlier attempt at a job has encoded comes without.
+        """Prepare the feature term on these tiles; it stays off where any target has no features: an original
+        has none, and a picture that an earlier attempt at a job has encoded comes without.
         """
         if self.features <= 0.0 or any(target.tower is None for target in self.targets):
             return

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class Progress(NamedTuple):
-    """`steps` is the plan (a guess if the budget is in time), `psnr` in dB to the teacher's picture."""
+    """`steps` is the plan (a guess if the budget is in time), `psnr` in dB to what the dose aims at."""
 
     step: int
     steps: int

@@ -38,7 +38,7 @@ RUN = 1
 
 @dataclass(frozen=True)
 class Dosed:
-    """A dose's blob or none, and the distortion to the teacher without and with what was chosen.
+    """A dose's blob or none, and the distortion to the targets without and with what was chosen.
 
     Both are 0 where the publisher asked for no dose: then nothing is trained, nor measured.
     """
@@ -65,7 +65,7 @@ def specialise(
     recipe: OverfitRecipe | None = None,
     discriminator: Discriminator | None = None,
 ) -> Dosed:
-    """Overfit the base's student to a sequence whose teacher pictures are the targets. Raises Diverged.
+    """Overfit the base's student to the targets of a sequence. Raises Diverged.
 
     Args:
         choice: AUTO sends what is cheapest, which may be nothing. A rung sends a dose of that rung, even
@@ -92,7 +92,7 @@ def specialise(
         discriminator=discriminator,
     )
     patch = Patch(base.document, dict(student.named_parameters()))
-    pixels = sum(target.x_hat.shape[0] * target.x_hat.shape[1] for target in targets)
+    pixels = sum(target.pixels.shape[0] * target.pixels.shape[1] for target in targets)
     terms = Terms(DEFAULT_LMBDA if lmbda is None else lmbda, pixels, most_bytes)
     parent = prefix(digest_of(parents[-1])) if parents else b""
     scales = Scales(Overfit(patch, objective), base, terms, epoch, parent)

@@ -1,8 +1,8 @@
 """The targets of a sequence, kept on disk: made once, read a tile at a time, whatever the number of pictures.
 
-folder/00000.y_hat.npy    float32 [C, h, w]
-       00000.x_hat.npy    uint8 [H, W, 3]
-       00000.tower.npy    float16 [D, h, w]
+folder/00000.y_hat.npy     float32 [C, h, w]
+       00000.pixels.npy    uint8 [H, W, 3]
+       00000.tower.npy     float16 [D, h, w], of a teacher's picture
 """
 
 from pathlib import Path
@@ -10,16 +10,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from microdose_server.codec.encode import Encoded
 from microdose_server.distil.tiles import Target
 
 
-def keep_target(folder: Path, number: int, encoded: Encoded) -> Target:
-    """Write picture `number` into `folder`, and give it back as maps of its files."""
+def keep_target(folder: Path, number: int, target: Target) -> Target:
+    """Write the target of picture `number` into `folder`, and give it back as maps of its files."""
     return Target(
-        _kept(folder / f"{number:05}.y_hat.npy", encoded.y_hat),
-        _kept(folder / f"{number:05}.x_hat.npy", encoded.x_hat),
-        None if encoded.tower is None else _kept(folder / f"{number:05}.tower.npy", encoded.tower),
+        _kept(folder / f"{number:05}.y_hat.npy", target.y_hat),
+        _kept(folder / f"{number:05}.pixels.npy", target.pixels),
+        None if target.tower is None else _kept(folder / f"{number:05}.tower.npy", target.tower),
     )
 
 

@@ -1,4 +1,4 @@
-"""Pieces of a sequence to overfit on: latents with the teacher's picture and features of them."""
+"""Pieces of a sequence to overfit on: latents, with the pixels that a student is to paint from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,14 +20,15 @@ MARGIN = 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """From y_hat float32 [C, h, w] a student is to paint x_hat uint8 [H, W, 3], the teacher's picture or what
-    stands for it.
+    """From y_hat float32 [C, h, w] a student is to paint these pixels, uint8 [H, W, 3]: the original, or the
+    teacher's picture.
 
-    tower: float16 [D, h, w], what the teacher's tail painted it from; None where nobody asked for it.
+    tower: float16 [D, h, w], what the teacher's tail painted its picture from; None of an original, and where
+    it was not kept.
     """
 
     y_hat: NDArray[np.float32]
-    x_hat: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]
     tower: NDArray[np.float16] | None = None
 
 
@@ -81,13 +82,13 @@ def cut(target: Target, tile: Tile) -> Piece:
     above, before = min(MARGIN, tile.top), min(MARGIN, tile.left)
     rows = slice(tile.top - above, min(height, tile.bottom + MARGIN))
     columns = slice(tile.left - before, min(width, tile.right + MARGIN))
-    pixels = target.x_hat[tile.top * STRIDE : tile.bottom * STRIDE, tile.left * STRIDE : tile.right * STRIDE]
-    x_hat = _tensor(pixels).permute(2, 0, 1)[None].float() / 255.0
-    inside_rows = slice(above * STRIDE, above * STRIDE + x_hat.shape[2])
-    inside_columns = slice(before * STRIDE, before * STRIDE + x_hat.shape[3])
+    part = target.pixels[tile.top * STRIDE : tile.bottom * STRIDE, tile.left * STRIDE : tile.right * STRIDE]
+    pixels = _tensor(part).permute(2, 0, 1)[None].float() / 255.0
+    inside_rows = slice(above * STRIDE, above * STRIDE + pixels.shape[2])
+    inside_columns = slice(before * STRIDE, before * STRIDE + pixels.shape[3])
     tower = None if target.tower is None else _tensor(target.tower[None, :, rows, columns]).float()
     y_hat = _tensor(target.y_hat[None, :, rows, columns])
-    return Piece(y_hat, x_hat, (inside_rows, inside_columns), tower)
+    return Piece(y_hat, pixels, (inside_rows, inside_columns), tower)
 
 
 def _tensor(part: NDArray[np.generic]) -> Tensor:

@@ -105,7 +105,7 @@ class Study:
             dose_bytes,
             8.0 * size / self.pixels,
             seconds,
-            quality([target.x_hat for target in self.targets], shown, self.dists_of),
+            quality([target.pixels for target in self.targets], shown, self.dists_of),
             quality(self.originals, shown, self.dists_of),
         )
 
@@ -122,7 +122,7 @@ class Study:
 
     def teacher(self) -> Variant:
         """The teacher's own pictures."""
-        shown = [target.x_hat for target in self.targets]
+        shown = [target.pixels for target in self.targets]
         return self.variant("teacher", shown, self.total_bytes(None, DoseKind.NONE))
 
     def generic(self, name: str = "generic", student: bytes | None = None) -> Variant:

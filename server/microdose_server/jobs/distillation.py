@@ -16,7 +16,7 @@ from microdose_server.jobs.dosing import Found, Task
 from microdose_server.jobs.progress import Reporter
 from microdose_server.settings import Settings
 
-FORMAT = "shots 1"
+FORMAT = "shots 2"
 """What a checkpoint here holds, and its version; one of another is not gone on with."""
 
 
@@ -96,7 +96,7 @@ class Distillation:
     def _identity(self, task: Task) -> list[Any]:
         """What makes two tasks the same one."""
         share, wish = task.allowance, self._wish
-        of_all = [self._base.digest, wish.dose.value, wish.lmbda, wish.dose_bytes]
+        of_all = [self._base.digest, wish.dose.value, wish.aim.value, wish.lmbda, wish.dose_bytes]
         return [*of_all, share.pixels, share.steps, task.epoch, len(task.starts)]
 
 

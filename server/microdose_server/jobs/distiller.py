@@ -32,11 +32,18 @@ NICENESS = 5
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """A coded picture: the digest of its segment, y_hat float32 [C, h, w] of height x width pixels."""
+class Digests(NamedTuple):
+    """Where a published picture is found again: its segment, and the frame that it was coded from."""
 
     segment: str
+    original: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """A coded picture: its digests, y_hat float32 [C, h, w] of height x width pixels."""
+
+    digests: Digests
     y_hat: NDArray[np.float32]
     height: int
     width: int

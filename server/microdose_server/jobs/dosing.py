@@ -108,4 +108,4 @@ def dose_shots(shots: Sequence[Sequence[Target]], allowance: Allowance, distil: 
 
 def pixels_of(targets: Sequence[Target]) -> int:
     """Pixels of all pictures."""
-    return sum(target.x_hat.shape[0] * target.x_hat.shape[1] for target in targets)
+    return sum(target.pixels.shape[0] * target.pixels.shape[1] for target in targets)

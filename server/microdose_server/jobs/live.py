@@ -29,7 +29,7 @@ from microdose_server.intake.picture import read_picture
 from microdose_server.jobs.attempt import Assignment
 from microdose_server.jobs.broadcast import Broadcast
 from microdose_server.jobs.checkpoints import Checkpoints
-from microdose_server.jobs.distiller import Distil, Distiller, Next, Seen, log
+from microdose_server.jobs.distiller import Digests, Distil, Distiller, Next, Seen, log
 from microdose_server.jobs.publication import Coded
 from microdose_server.jobs.rounds import Rounds, Teacher, unfinished
 from microdose_server.jobs.verify import Verifier
@@ -89,10 +89,10 @@ class Live:
         self._told = 0.0
         self._last: tuple[Coded, NDArray[np.float32]] | None = None
 
-    def resume(self, segments: Sequence[str]) -> None:
-        """Go on with the round of distillation that learns from these published segments, if any."""
+    def resume(self, published: Sequence[Digests]) -> None:
+        """Go on with the round of distillation that learns from these published pictures, if any."""
         try:
-            pictures = [self._seen(digest) for digest in segments]
+            pictures = [self._seen(digests) for digests in published]
         except MicrodoseError as error:
             log.warning("a round of distillation begins anew: %s", error)
         else:
@@ -152,14 +152,14 @@ class Live:
         self._times.append(time.monotonic())
         self._last = coded, y_hat
         if self._dosed:
-            digest = broadcast.edition.listed[-1].entry.blob.digest
-            self._distiller.see(Seen(digest, y_hat, frame.height, frame.width), self._next())
+            digests = Digests(broadcast.edition.listed[-1].entry.blob.digest, frame.digest)
+            self._distiller.see(Seen(digests, y_hat, frame.height, frame.width), self._next())
 
-    def _seen(self, digest: str) -> Seen:
+    def _seen(self, digests: Digests) -> Seen:
         """A published picture, as it was when it was coded."""
-        segment = parse_segment(self._broadcast.segment(digest))
+        segment = parse_segment(self._broadcast.segment(digests.segment))
         y_hat = decode_picture(segment, self._encoder.base, self._hyper)
-        return Seen(digest, y_hat, segment.header.height, segment.header.width)
+        return Seen(digests, y_hat, segment.header.height, segment.header.width)
 
     def _next(self) -> Next:
         """What a dose would be that was found now."""

@@ -1,8 +1,12 @@
 """Rounds of distilling for a live sequence: which dose suits a shot so far, and what it builds on.
 
-checkpoint := the epoch that the dose would be · the segments that it learns from · the run
+checkpoint := the epoch that the dose would be · the pictures that it learns from · the run
+
+Pictures are at hand as latents. What the student is to paint from them comes when a round begins: the teacher
+paints it, or the original is read again, which garbage collection may have taken if the shot is long.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -11,22 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microdose.base import LoadedBase
+from microdose.dose import DoseKind
+from microdose.errors import DigestMismatch, NotFound
+from microdose.resources import DoseAim
 from microdose.resources import Sequence as Wish
 from microdose_server.distil.checkpoint import Keeper, as_bytes, as_tensor, pack_checkpoint, parse_checkpoint
 from microdose_server.distil.nearest import distances
 from microdose_server.distil.plan import shorter
-from microdose_server.distil.specialise import Budget, Progress, Target, specialise
-from microdose_server.jobs.distiller import Made, Next, Seen
+from microdose_server.distil.specialise import Budget, Dosed, Progress, Target, specialise
+from microdose_server.intake.picture import read_picture
+from microdose_server.jobs.distiller import Digests, Made, Next, Seen
 from microdose_server.settings import Settings
+from microdose_server.store.shelf import originals
 
-FORMAT = "round 1"
+FORMAT = "round 2"
 """What a checkpoint here holds, and its version; one of another is not gone on with."""
 ROUND_S = 60.0
 """Seconds that a dose of a live sequence may take where nobody says."""
 
+log = logging.getLogger(__name__)
+
 
 class Teacher(Protocol):
-    """What paints the targets; in a worker, `Encoder`."""
+    """What paints the targets where a dose aims at its pictures; in a worker, `Encoder`."""
 
     @property
     def base(self) -> LoadedBase:
@@ -47,18 +58,19 @@ class Rounds:
     ) -> None:
         """`begun`: what an earlier attempt has left with the keeper."""
         self._settings, self._wish, self._teacher, self._keeper = settings, wish, teacher, keeper
+        self._originals = originals(settings)
         self._seconds = shorter(settings.distil_seconds or ROUND_S, wish.dose_seconds) or ROUND_S
         self._round: dict[str, Any] = {}
         self._begun = _unpacked(begun)
 
     def __call__(self, pictures: Sequence[Seen], following: Next, report: Callable[[Progress], None]) -> Made:
-        """The dose that suits the pictures best."""
+        """The dose that suits the pictures best; none where nothing is left of what it would aim at."""
         begin, base, device = time.monotonic(), self._teacher.base, self._settings.device
-        segments = [seen.segment for seen in pictures]
-        self._round = {"format": FORMAT, "epoch": following.epoch, "segments": segments}
-        targets = [
-            Target(seen.y_hat, self._teacher.decode(seen.y_hat, seen.height, seen.width)) for seen in pictures
-        ]
+        aimed = [(seen.digests, target) for seen in pictures if (target := self._target(seen))]
+        if not aimed:
+            return Made(Dosed(None, DoseKind.NONE, 0.0, 0.0), None, 1.0)
+        learned, targets = [list(digests) for digests, _ in aimed], [target for _, target in aimed]
+        self._round = {"format": FORMAT, "epoch": following.epoch, "pictures": learned}
         starts, shown = following.starts, following.shown
         chains = list(dict.fromkeys([*starts.values(), shown]))
         scores = dict(zip(chains, distances(base, targets, chains, device), strict=True))
@@ -79,6 +91,17 @@ class Rounds:
         )
         return Made(dosed, parent, dosed.loss_after / scores[shown] if scores[shown] else 1.0)
 
+    def _target(self, seen: Seen) -> Target | None:
+        """What the student is to make of a picture; None where its original is gone."""
+        if self._wish.aim is DoseAim.TEACHER:
+            return Target(seen.y_hat, self._teacher.decode(seen.y_hat, seen.height, seen.width))
+        try:
+            data = self._originals.get(seen.digests.original)
+        except (NotFound, DigestMismatch) as error:
+            log.warning("a picture is not learned from: %s", error)
+            return None
+        return Target(seen.y_hat, read_picture(data, self._settings.limits).pixels)
+
     # The keeper of a run
 
     def load(self) -> bytes | None:
@@ -95,10 +118,10 @@ class Rounds:
         self._keeper.save(pack_checkpoint({"run": as_tensor(data)}, self._round))
 
 
-def unfinished(begun: bytes | None, epoch: int) -> list[str]:
-    """The segments that a dose to be this epoch was to learn from, when an attempt kept this; or none."""
+def unfinished(begun: bytes | None, epoch: int) -> list[Digests]:
+    """The pictures that a dose to be this epoch was to learn from, when an attempt kept this; or none."""
     of, _ = _unpacked(begun)
-    return of["segments"] if of.get("epoch") == epoch else []
+    return [Digests(*each) for each in of["pictures"]] if of.get("epoch") == epoch else []
 
 
 def _unpacked(data: bytes | None) -> tuple[dict[str, Any], bytes | None]:

@@ -9,15 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from microdose import resources
 from microdose.base import LoadedBase
-from microdose.resources import DoseChoice, Frame
-from microdose_server.codec.encode import Encoded, Encoder
+from microdose.resources import DoseChoice
+from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import load_base
 from microdose_server.distil.checkpoint import Keeper
 from microdose_server.distil.plan import shorter
@@ -25,6 +21,7 @@ from microdose_server.distil.shots import ShotDetector, shots_of
 from microdose_server.distil.targets import keep_target
 from microdose_server.distil.tiles import Target
 from microdose_server.intake.picture import read_picture
+from microdose_server.jobs.aiming import PictureEncoder, aim, needs_painting
 from microdose_server.jobs.attempt import Assignment, make_attempt
 from microdose_server.jobs.checkpoints import Checkpoints
 from microdose_server.jobs.distillation import Distillation
@@ -47,18 +44,7 @@ from microdose_server.settings import Settings
 from microdose_server.store.bus import publish, put_hot_blob
 from microdose_server.store.redis import patiently
 from microdose_server.store.sequences import Sequences
-from microdose_server.store.shelf import Shelf, checkpoints, originals, public_blobs
-
-
-class PictureEncoder(Protocol):
-    """What codes pictures for a base; in a worker, the shipped teacher's `Encoder`."""
-
-    @property
-    def base(self) -> LoadedBase:
-        """The base that its segments are for."""
-
-    def encode(self, pixels: NDArray[np.uint8], epoch: int = 0) -> Encoded:
-        """The segment of a picture, uint8[H,W,3], and what the distillation needs."""
+from microdose_server.store.shelf import checkpoints, originals, public_blobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +81,13 @@ def work(given: Assignment, encoder: Encoder) -> None:
 
 def process(given: Assignment, encoder: PictureEncoder) -> None:
     """Everything between uploaded pictures and a published sequence. Raises Fenced when it must stop."""
-    sequences, settings, report = Sequences(given.client), given.settings, given.report
-    sequence = sequences.get(given.attempt.sequence)
-    shelf = originals(settings)
-    drafts = Drafts(given.client, given.attempt, encoder.base, shelf)
+    settings, report = given.settings, given.report
+    sequence = Sequences(given.client).get(given.attempt.sequence)
     with (
         Checkpoints(given.client, given.attempt, checkpoints(settings), settings.checkpoint_s) as run,
         scratch(settings.data_dir) as folder,
     ):
-        frames = sequences.frames(sequence.id)
-        pictures = list(encode(settings, frames, encoder, shelf, drafts, folder, report))
+        pictures = list(encode(given, sequence, encoder, folder))
         pictures, epochs = distil(settings, pictures, encoder, report, sequence, run)
         verify(pictures, encoder, epochs, report)
         publish_all(given, sequence, encoder.base, [picture.coded for picture in pictures], epochs)
@@ -112,30 +95,25 @@ def process(given: Assignment, encoder: PictureEncoder) -> None:
 
 
 def encode(
-    settings: Settings,
-    frames: Sequence[Frame],
-    encoder: PictureEncoder,
-    shelf: Shelf,
-    drafts: Drafts,
-    folder: Path,
-    report: Reporter,
+    given: Assignment, wish: resources.Sequence, encoder: PictureEncoder, folder: Path
 ) -> Iterator[EncodedPicture]:
     """Every original read again, and through the teacher once, unless an earlier attempt has done that.
 
-    A dose aims at the teacher's picture, or at the original where the settings say so.
+    What a dose aims at for it is kept in `folder`. Raises Fenced when it must stop.
     """
+    shelf, painted, report = originals(given.settings), needs_painting(wish), given.report
+    drafts = Drafts(given.client, given.attempt, encoder.base, shelf, painted)
+    frames = Sequences(given.client).frames(wish.id)
     report.phase("encode", len(frames))
     shots = ShotDetector()
     for done, frame in enumerate(frames, start=1):
-        pixels = read_picture(shelf.get(frame.digest), settings.limits).pixels
-        encoded = drafts.find(frame)
-        if encoded is None:
-            encoded = encoder.encode(pixels)
-            drafts.keep(frame, encoded)
-        if settings.distil_aim == "originals":
-            encoded = replace(encoded, x_hat=pixels, tower=None)
-        target = keep_target(folder, frame.n, encoded)
-        yield EncodedPicture(Coded(frame, encoded.segment), target, shots.is_cut(pixels))
+        pixels = read_picture(shelf.get(frame.digest), given.settings.limits).pixels
+        aimed = drafts.find(frame, pixels)
+        if aimed is None:
+            aimed = aim(encoder, pixels, painted)
+            drafts.keep(frame, aimed)
+        target = keep_target(folder, frame.n, aimed.target)
+        yield EncodedPicture(Coded(frame, aimed.segment), target, shots.is_cut(pixels))
         report.step(done)
 
 

@@ -15,17 +15,17 @@ DISTILLATION = "distil"
 
 
 class Draft(Document):
-    """An encoded picture: of which frame and for which base, its segment, the teacher's picture."""
+    """An encoded picture: of which frame and for which base, its segment, the teacher's picture or None."""
 
     frame: Digest
     base: Digest
     segment: Digest
-    picture: Digest
+    picture: Digest | None = None
 
     @property
     def blobs(self) -> set[str]:
         """What it needs on the shelf."""
-        return {self.segment, self.picture}
+        return {self.segment} if self.picture is None else {self.segment, self.picture}
 
 
 def read_drafts(client: redis.Redis, sequence: str) -> dict[int, Draft]:

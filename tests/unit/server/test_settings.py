@@ -28,7 +28,6 @@ def test_a_child_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch,
         limits=Limits(max_pixels=5),
         distil_steps=3,
         distil_seconds=1.5,
-        distil_aim="originals",
     )
     for name, value in settings.environ().items():
         monkeypatch.setenv(name, value)

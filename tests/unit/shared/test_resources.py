@@ -8,6 +8,7 @@ from microdose.ids import new_id
 from microdose.manifest import ByteCounts
 from microdose.problem import make_problem
 from microdose.resources import (
+    DoseAim,
     DoseChoice,
     Job,
     JobEvent,
@@ -23,13 +24,15 @@ NOW = datetime.now(UTC)
 
 
 def test_a_request_has_defaults_and_refuses_what_it_does_not_know() -> None:
-    assert SequenceCreate() == SequenceCreate(profile="standard", dose=DoseChoice.AUTO)
+    assert SequenceCreate() == SequenceCreate(profile="standard", dose=DoseChoice.AUTO, aim=DoseAim.ORIGINALS)
     for body in (
         '{"dosage":"full"}',
         '{"lmbda":0}',
         '{"lmbda":Infinity}',
         '{"profile":"../up"}',
         '{"dose":"much"}',
+        '{"aim":"moon"}',
+        '{"aim":null}',
     ):
         with pytest.raises(ValidationError):
             SequenceCreate.model_validate_json(body)
@@ -61,6 +64,14 @@ def test_a_page_of_jobs_survives_json() -> None:
     page = Page[Job](items=(job,), next="cursor")
     assert Page[Job].model_validate_json(page.to_bytes()) == page
     assert JobEvent(type="state", job=job).job == job
+
+
+def test_a_sequence_from_before_there_was_a_choice_aims_at_the_teacher() -> None:
+    made = Sequence(
+        id=new_id(), profile="standard", dose=DoseChoice.AUTO, state=SequenceState.QUEUED, created=NOW
+    )
+    older = made.model_dump_json(exclude={"aim"})
+    assert Sequence.model_validate_json(older).aim is DoseAim.TEACHER
 
 
 def test_times_without_a_zone_are_refused() -> None:

@@ -57,7 +57,7 @@ def test_features_begin_as_a_share_of_the_distortion(
 def test_features_ask_for_targets_that_all_have_some(
     run: Overfit, tiny_teacher_base: LoadedBase, targets: list[Target], lpips: LPIPS, missing: int
 ) -> None:
-    bare = [Target(target.y_hat, target.x_hat) for target in targets[:missing]]
+    bare = [Target(target.y_hat, target.pixels) for target in targets[:missing]]
     objective = make(tiny_teacher_base, bare + targets[missing:], lpips, features=0.25)
     plain = float(objective.loss({}, run.tiles[0])[0])
     objective.fit_features(run.tiles[-1:])  # which are of the last picture

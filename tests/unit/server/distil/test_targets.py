@@ -4,6 +4,7 @@ import numpy as np
 
 from microdose_server.codec.encode import Encoder
 from microdose_server.distil.targets import keep_target
+from microdose_server.distil.tiles import Target
 from microdose_server.training.data import Pixels
 
 
@@ -11,15 +12,17 @@ def test_targets_are_read_from_their_files(
     tmp_path: Path, tiny_encoder: Encoder, photographs: list[Pixels]
 ) -> None:
     encoded = tiny_encoder.encode(photographs[0][:70, :50])
-    target = keep_target(tmp_path, 7, encoded)
+    target = keep_target(tmp_path, 7, Target(encoded.y_hat, encoded.x_hat, encoded.tower))
     assert encoded.tower is not None
     assert target.tower is not None
     for kept, given in (
         (target.y_hat, encoded.y_hat),
-        (target.x_hat, encoded.x_hat),
+        (target.pixels, encoded.x_hat),
         (target.tower, encoded.tower),
     ):
         assert isinstance(kept, np.memmap)
         assert np.array_equal(kept, given)
     assert target.tower.shape == (tiny_encoder.teacher.preset.width, 5, 4)
     assert len(list(tmp_path.glob("00007.*.npy"))) == 3
+    assert keep_target(tmp_path, 8, Target(encoded.y_hat, encoded.x_hat)).tower is None
+    assert len(list(tmp_path.glob("00008.*.npy"))) == 2

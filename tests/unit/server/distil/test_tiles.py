@@ -23,7 +23,7 @@ def target_of(height: int, width: int, channels: int = 1) -> Target:
 @given(st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=3))
 def test_every_pixel_is_in_exactly_one_tile(sizes: list[tuple[int, int]]) -> None:
     targets = [target_of(height, width) for height, width in sizes]
-    counts = [np.zeros(target.x_hat.shape[:2], np.int32) for target in targets]
+    counts = [np.zeros(target.pixels.shape[:2], np.int32) for target in targets]
     for tile in tiles_of(targets):
         _, pixels, _, _ = cut(targets[tile.picture], tile)
         rows, columns = pixels.shape[2:]

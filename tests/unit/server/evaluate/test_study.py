@@ -88,7 +88,7 @@ def test_a_dose_aims_at_the_originals_or_at_the_teacher(study: Study) -> None:
     for target, picture, of_teacher in zip(
         study.aimed_at(DoseAim.ORIGINALS), PICTURES, study.aimed_at(DoseAim.TEACHER), strict=True
     ):
-        assert np.array_equal(target.x_hat, picture)
+        assert np.array_equal(target.pixels, picture)
         assert target.y_hat is of_teacher.y_hat
 
 

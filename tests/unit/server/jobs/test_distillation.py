@@ -2,13 +2,14 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import redis
 
 from microdose.digest import digest_of
 from microdose.dose import dosed_student
-from microdose.resources import DoseChoice, Frame, Job, Sequence, SequenceCreate
+from microdose.resources import DoseAim, DoseChoice, Frame, Job, Sequence, SequenceCreate
 from microdose_server.codec.encode import Encoder
 from microdose_server.distil.checkpoint import pack_checkpoint
 from microdose_server.distil.tiles import Target
@@ -54,10 +55,10 @@ class Stage:
     job: Job
     token: int
 
-    def attempt(self, last: int = 0, lmbda: float = 1e-5) -> tuple[list[int], list[Found]]:
+    def attempt(self, last: int = 0, **wishes: Any) -> tuple[list[int], list[Found]]:
         """The steps that are told until the last, and what is found."""
         report = Told(Jobs(self.client), self.job, self.token, last)
-        wish = self.wish.model_copy(update={"lmbda": lmbda})
+        wish = self.wish.model_copy(update={"lmbda": 1e-5, **wishes})
         settings = Settings(distil_steps=STEPS)
         distillation = Distillation(settings, self.encoder.base, report, wish, self.keeper)
         chains: tuple[tuple[bytes, ...], ...] = ((),)
@@ -103,13 +104,14 @@ def test_a_second_shot_may_build_on_the_first(stage: Stage) -> None:
     assert dosed_student(stage.encoder.base, chain) != dosed_student(stage.encoder.base, chain[:1])
 
 
-def test_what_was_kept_of_another_wish_is_not_used(stage: Stage) -> None:
+@pytest.mark.parametrize("other", [{"lmbda": 1e-6}, {"aim": DoseAim.TEACHER}])
+def test_what_was_kept_of_another_wish_is_not_used(stage: Stage, other: dict[str, Any]) -> None:
     stage.attempt()
-    told, _ = stage.attempt(lmbda=1e-6)
+    told, _ = stage.attempt(**other)
     assert told[0] == 1
 
 
-OLDER = pack_checkpoint({}, {"done": [[[], 0, 1.5, "none"]]})
+OLDER = pack_checkpoint({}, {"format": "shots 1", "done": [[[], 0, 1.5, "none", 0.0, 0.0]]})
 
 
 @pytest.mark.parametrize("data", [b"", b"no checkpoint", pack_checkpoint({}, {"run": []}), OLDER])

@@ -7,10 +7,10 @@ import pytest
 from microdose import keys
 from microdose.dose import DoseKind
 from microdose.problem import ProblemError
-from microdose.resources import DoseChoice, JobState, SequenceState
+from microdose.resources import DoseAim, DoseChoice, JobState, SequenceState
 from microdose_server.codec.encode import Encoder
 from microdose_server.distil.specialise import Dosed, Progress
-from microdose_server.jobs.distiller import Made, Next, Seen
+from microdose_server.jobs.distiller import Digests, Made, Next, Seen
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
 from microdose_server.settings import Limits
@@ -100,16 +100,17 @@ def test_another_worker_builds_on_what_is_published(stage: MakeStage) -> None:
     assert live.decode(n).shape == (64, 96, 3)
 
 
+@pytest.mark.parametrize("aim", DoseAim)
 def test_another_worker_takes_up_the_round_that_was_under_way(
-    stage: MakeStage, tiny_encoder: Encoder
+    stage: MakeStage, tiny_encoder: Encoder, aim: DoseAim
 ) -> None:
     """The first never gets to the end of a round; the second is given its pictures at once."""
-    live = stage(DoseChoice.FULL, checkpoint_s=0, distil_steps=10**9)
+    live = stage(DoseChoice.FULL, aim, checkpoint_s=0, distil_steps=10**9)
     live.encoder = tiny_encoder
-    taken: list[list[str]] = []
+    taken: list[list[Digests]] = []
 
     def note(pictures: Sequence[Seen], following: Next, report: Callable[[Progress], None]) -> Made:
-        taken.append([seen.segment for seen in pictures])
+        taken.append([seen.digests for seen in pictures])
         return NOTHING
 
     with live.working(None, fenced=True):
@@ -122,7 +123,11 @@ def test_another_worker_takes_up_the_round_that_was_under_way(
     with live.working(note, given=second):
         assert poll(lambda: bool(taken), PATIENCE_S)
         live.complete()
-    assert taken[0] == [segment.blob.digest for segment in live.manifest().segments[:4]]
+    frames = Sequences(live.client).frames(live.id)
+    assert taken[0] == [
+        Digests(segment.blob.digest, frame.digest)
+        for segment, frame in zip(live.manifest().segments[:4], frames, strict=False)
+    ]
     assert read_checkpoint(live.client, live.id) is None
     assert kept not in set(checkpoints(live.settings.data_dir).digests())
 

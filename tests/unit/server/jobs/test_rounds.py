@@ -2,37 +2,70 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from microdose.base import LoadedBase
 from microdose.digest import digest_of
 from microdose.dose import parse_dose
 from microdose.ids import new_id
-from microdose.resources import DoseChoice, Sequence, SequenceState
+from microdose.resources import DoseAim, DoseChoice, Sequence, SequenceState
 from microdose_server.codec.encode import Encoder
 from microdose_server.distil.checkpoint import pack_checkpoint
+from microdose_server.distil.nearest import distances
 from microdose_server.distil.specialise import Progress
-from microdose_server.jobs.distiller import Made, Next, Seen
+from microdose_server.distil.tiles import Target
+from microdose_server.jobs.distiller import Digests, Made, Next, Seen
 from microdose_server.jobs.rounds import Rounds, unfinished
 from microdose_server.settings import Settings
+from microdose_server.store.blobs import originals
 from tests.kept import Kept
-from tests.photos import photo
+from tests.photos import encode, photo
 
 GENERIC = Next(1, {None: ()}, ())
 Round = Callable[..., Made]
 
 
+ORIGINALS = [encode(photo(n)) for n in range(2)]
+
+
+@dataclass
+class Watched:
+    """A teacher that notes how many pictures it was asked to paint."""
+
+    encoder: Encoder
+    painted: int = 0
+
+    @property
+    def base(self) -> LoadedBase:
+        return self.encoder.base
+
+    def decode(self, y_hat: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
+        self.painted += 1
+        return self.encoder.decode(y_hat, height, width)
+
+
 @pytest.fixture
-def round(tiny_encoder: Encoder) -> Round:
-    """One round on two pictures, with these wishes."""
+def teacher(tiny_encoder: Encoder) -> Watched:
+    return Watched(tiny_encoder)
+
+
+@pytest.fixture
+def round(tiny_encoder: Encoder, teacher: Watched, tmp_path: Path) -> Round:
+    """One round on two pictures, with these wishes; of the originals, `gone` are not there any more."""
 
     def make(
         following: Next = GENERIC,
         report: Callable[[Progress], None] = lambda progress: None,
         steps: int = 12,
         keeper: Kept | None = None,
+        gone: tuple[int, ...] = (),
         **wishes: Any,
     ) -> Made:
         wish = Sequence(
@@ -42,13 +75,59 @@ def round(tiny_encoder: Encoder) -> Round:
             state=SequenceState.RUNNING,
             created=datetime.now(UTC),
         )
+        shelf = originals(tmp_path)
+        for n, data in enumerate(ORIGINALS):
+            digest = shelf.put(data)
+            if n in gone:
+                shelf.discard(digest)
         coded = [tiny_encoder.analyse(photo(n)) for n in range(2)]
-        pictures = [Seen(digest_of(segment), y_hat, 64, 96) for segment, y_hat in coded]
+        pictures = [
+            Seen(digests, y_hat, 64, 96)
+            for digests, (_, y_hat) in zip(digests_of(tiny_encoder), coded, strict=True)
+        ]
         keeper = keeper or Kept()
-        distil = Rounds(Settings(distil_steps=steps), wish, tiny_encoder, keeper, keeper.load())
+        settings = Settings(data_dir=tmp_path, distil_steps=steps)
+        distil = Rounds(settings, wish, teacher, keeper, keeper.load())
         return distil(pictures, following, report)
 
     return make
+
+
+def digests_of(encoder: Encoder) -> list[Digests]:
+    """Where the two pictures are found again."""
+    segments = [encoder.analyse(photo(n))[0] for n in range(2)]
+    return [
+        Digests(digest_of(segment), digest_of(data))
+        for segment, data in zip(segments, ORIGINALS, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("aim", DoseAim)
+def test_a_dose_aims_where_the_publisher_says(
+    round: Round, tiny_encoder: Encoder, teacher: Watched, aim: DoseAim
+) -> None:
+    made = round(aim=aim)
+    coded = [tiny_encoder.encode(photo(n)) for n in range(2)]
+    wanted = [photo(n) if aim is DoseAim.ORIGINALS else coded[n].x_hat for n in range(2)]
+    targets = [Target(one.y_hat, pixels) for one, pixels in zip(coded, wanted, strict=True)]
+    assert made.dosed.loss_before == pytest.approx(distances(tiny_encoder.base, targets, [()])[0])
+    assert made.left < 1
+    assert teacher.painted == (0 if aim is DoseAim.ORIGINALS else 2)
+
+
+def test_an_original_that_is_gone_is_not_learned_from(
+    round: Round, tiny_encoder: Encoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper = Kept()
+    made = round(aim=DoseAim.ORIGINALS, gone=(0,), keeper=keeper)
+    assert made.dosed.dose is not None
+    assert unfinished(keeper.load(), epoch=1) == digests_of(tiny_encoder)[1:]
+    assert f"a picture is not learned from: no blob {digest_of(ORIGINALS[0])}" in caplog.text
+
+
+def test_without_any_original_there_is_no_dose(round: Round) -> None:
+    assert round(aim=DoseAim.ORIGINALS, gone=(0, 1)).dosed.dose is None
+    assert round(aim=DoseAim.TEACHER, gone=(0, 1)).dosed.dose is not None
 
 
 def test_a_dose_leaves_less_than_viewers_have(round: Round, tiny_encoder: Encoder) -> None:
@@ -102,15 +181,25 @@ class Told:
             raise KeyboardInterrupt
 
 
-def test_another_attempt_goes_on_with_the_same_round(round: Round, tiny_encoder: Encoder) -> None:
+@pytest.mark.parametrize("aim", DoseAim)
+def test_another_attempt_goes_on_with_the_same_round(
+    round: Round, tiny_encoder: Encoder, aim: DoseAim
+) -> None:
     keeper, again = Kept(), Told()
     with suppress(KeyboardInterrupt):
-        round(report=Told(last=9), keeper=keeper)
-    segments = [digest_of(tiny_encoder.analyse(photo(n))[0]) for n in range(2)]
-    assert unfinished(keeper.load(), epoch=1) == segments
+        round(report=Told(last=9), keeper=keeper, aim=aim)
+    assert unfinished(keeper.load(), epoch=1) == digests_of(tiny_encoder)
     assert unfinished(keeper.load(), epoch=2) == []
-    assert round(report=again, keeper=keeper).dosed.dose is not None
+    assert round(report=again, keeper=keeper, aim=aim).dosed.dose is not None
     assert again.steps[0] > 1
+
+
+def test_a_round_that_has_lost_a_picture_begins_anew(round: Round) -> None:
+    keeper, again = Kept(), Told()
+    with suppress(KeyboardInterrupt):
+        round(report=Told(last=9), keeper=keeper, aim=DoseAim.ORIGINALS)
+    round(report=again, keeper=keeper, aim=DoseAim.ORIGINALS, gone=(1,))
+    assert again.steps[0] == 1
 
 
 def test_another_round_begins_anew(round: Round) -> None:
@@ -120,7 +209,7 @@ def test_another_round_begins_anew(round: Round) -> None:
     assert told.steps[0] == 1
 
 
-OLDER = pack_checkpoint({}, {"epoch": 1, "segments": ["sha256:0"]})
+OLDER = pack_checkpoint({}, {"format": "round 1", "epoch": 1, "segments": ["sha256:0"]})
 
 
 @pytest.mark.parametrize("data", [None, b"", b"no checkpoint", pack_checkpoint({}, {"done": []}), OLDER])

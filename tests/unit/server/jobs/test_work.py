@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
+from numpy.typing import NDArray
 
 from microdose import keys
 from microdose.decoder import Decoder
@@ -13,12 +14,13 @@ from microdose.digest import digest_of
 from microdose.dose import DoseKind
 from microdose.errors import Fenced, NotFound
 from microdose.manifest import parse_manifest
-from microdose.resources import DoseChoice, Frame, SequenceCreate, SequenceState
+from microdose.resources import DoseAim, DoseChoice, Frame, SequenceCreate, SequenceState
 from microdose_client.bus import Bus
 from microdose_server.codec.encode import Encoded, Encoder
+from microdose_server.distil.nearest import distances
+from microdose_server.distil.tiles import Target
 from microdose_server.jobs import outcome, work
 from microdose_server.jobs.attempt import Assignment
-from microdose_server.jobs.drafts import Drafts
 from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
@@ -137,17 +139,58 @@ def test_without_doses_shots_are_no_matter(bus: redis.Redis, tmp_path: Path) -> 
     assert [(entry.epoch, entry.kind) for entry in manifest.epochs] == [(0, DoseKind.NONE)]
 
 
-@pytest.mark.parametrize("aim", ["teacher", "originals"])
-def test_doses_aim_where_the_settings_say(bus: redis.Redis, tmp_path: Path, aim: str) -> None:
-    settings, encoder = Settings.model_validate({"data_dir": tmp_path, "distil_aim": aim}), TinyEncoder()
-    given = begin(bus, settings, [photo(0)])
-    shelf = originals(tmp_path)
-    drafts = Drafts(bus, given.attempt, encoder.base, shelf)
-    frames = Sequences(bus).frames(given.attempt.sequence)
+@pytest.mark.parametrize("aim", DoseAim)
+def test_doses_aim_where_the_publisher_says(bus: redis.Redis, tmp_path: Path, aim: DoseAim) -> None:
+    given, encoder = begin(bus, Settings(data_dir=tmp_path), [photo(0)], aim=aim), TinyEncoder()
+    wish = Sequences(bus).get(given.attempt.sequence)
     for _ in range(2):  # encoded, and then found as it was kept
-        (made,) = work.encode(settings, frames, encoder, shelf, drafts, tmp_path, given.report)
-        wanted = photo(0) if aim == "originals" else encoder.encode(photo(0)).x_hat
-        assert np.array_equal(made.target.x_hat, wanted)
+        (made,) = work.encode(given, wish, encoder, tmp_path)
+        wanted = photo(0) if aim is DoseAim.ORIGINALS else np.full_like(photo(0), 128)
+        assert np.array_equal(made.target.pixels, wanted)
+    assert (encoder.encoded, encoder.painted) == (1, 0 if aim is DoseAim.ORIGINALS else 1)
+
+
+class Watched:
+    """A teacher that notes how many pictures it was asked to paint."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.base, self.painted = encoder.base, 0
+        self._encoder = encoder
+
+    def analyse(self, pixels: Pixels, epoch: int = 0) -> tuple[bytes, NDArray[np.float32]]:
+        return self._encoder.analyse(pixels, epoch)
+
+    def encode(self, pixels: Pixels, epoch: int = 0) -> Encoded:
+        self.painted += 1
+        return self._encoder.encode(pixels, epoch)
+
+
+@pytest.mark.parametrize("aim", DoseAim)
+def test_a_job_reports_how_far_it_is_from_what_it_aims_at(
+    bus: redis.Redis, tmp_path: Path, tiny_encoder: Encoder, aim: DoseAim
+) -> None:
+    settings = Settings(data_dir=tmp_path, distil_steps=4)
+    given = begin(bus, settings, [photo(0)], dose=DoseChoice.GAINS, aim=aim)
+    encoder = Watched(tiny_encoder)
+    process(given, encoder)
+    made = tiny_encoder.encode(photo(0))
+    towards = {DoseAim.ORIGINALS: photo(0), DoseAim.TEACHER: made.x_hat}
+    begun = {
+        at: distances(tiny_encoder.base, [Target(made.y_hat, pixels)], [()])[0]
+        for at, pixels in towards.items()
+    }
+    told = [event.job for event in job_events(bus, given.attempt.job) if event.job.step == 1]
+    (first,) = [job for job in told if job.phase == "distil"]
+    assert first.loss == pytest.approx(begun[aim], rel=0.15)  # with features, where there are any
+    assert begun[DoseAim.ORIGINALS] > 2 * begun[DoseAim.TEACHER]
+    assert encoder.painted == (0 if aim is DoseAim.ORIGINALS else 1)
+
+
+def test_without_a_dose_nothing_is_painted(bus: redis.Redis, tmp_path: Path) -> None:
+    encoder = TinyEncoder()
+    wishes = {"dose": DoseChoice.NONE, "aim": DoseAim.TEACHER}
+    process(begin(bus, Settings(data_dir=tmp_path), [photo(0)], **wishes), encoder)
+    assert (encoder.encoded, encoder.painted) == (1, 0)
 
 
 def test_originals_are_never_published(give: Give, tmp_path: Path) -> None:
@@ -175,10 +218,10 @@ def test_a_missing_original_is_named(bus: redis.Redis, give: Give, tmp_path: Pat
 class Dying(TinyEncoder):
     """Dies at its second picture."""
 
-    def encode(self, pixels: Pixels, epoch: int = 0) -> Encoded:
+    def analyse(self, pixels: Pixels, epoch: int = 0) -> tuple[bytes, NDArray[np.float32]]:
         if self.encoded:
             raise KeyboardInterrupt
-        return super().encode(pixels, epoch)
+        return super().analyse(pixels, epoch)
 
 
 def again(given: Assignment) -> Assignment:
@@ -214,7 +257,7 @@ def test_a_draft_that_is_of_no_use_is_made_again(
     if harm == "blob gone":
         originals(tmp_path).path(draft.segment).unlink()
     elif harm == "blob damaged":
-        originals(tmp_path).path(draft.picture).write_bytes(b"damaged")
+        originals(tmp_path).path(draft.segment).write_bytes(b"damaged")
     else:
         changed = {harm.split()[1]: digest_of(b"another")}
         bus.hset(keys.drafts(sequence), "0", draft.model_copy(update=changed).model_dump_json())
@@ -227,7 +270,7 @@ def test_drafts_stay_while_a_job_may_need_them(give: Give) -> None:
     with pytest.raises(KeyboardInterrupt):
         process(given, Dying())
     draft = read_drafts(given.client, given.attempt.sequence)[0]
-    assert named_by_drafts(given.client) == {draft.segment, draft.picture}
+    assert named_by_drafts(given.client) == {draft.segment}
     process(again(given), TinyEncoder())
     assert named_by_drafts(given.client) == set()
 

@@ -8,7 +8,7 @@ from microdose.digest import digest_of
 from microdose.errors import BadUpload, Fenced, NotFound
 from microdose.ids import new_id
 from microdose.problem import ProblemError, make_problem
-from microdose.resources import DoseChoice, Frame, Sequence, SequenceCreate, SequenceState
+from microdose.resources import DoseAim, DoseChoice, Frame, Sequence, SequenceCreate, SequenceState
 from microdose_server.settings import Limits
 from microdose_server.store.redis import text
 from microdose_server.store.sequences import Sequences
@@ -38,6 +38,13 @@ def test_a_new_sequence_is_open_and_as_asked_for(sequences: Sequences) -> None:
     made = sequences.create(SequenceCreate(name="Blumen «1»", dose=DoseChoice.NONE, lmbda=0.5))
     assert sequences.get(made.id) == made
     assert (made.state, made.frames, made.name) == (SequenceState.OPEN, 0, "Blumen «1»")
+
+
+def test_a_record_of_an_earlier_version_aims_at_the_teacher(bus: redis.Redis, sequences: Sequences) -> None:
+    made = sequences.create(SequenceCreate())
+    assert made.aim is DoseAim.ORIGINALS
+    bus.hdel(keys.sequence(made.id), "aim")
+    assert sequences.get(made.id) == made.model_copy(update={"aim": DoseAim.TEACHER})
 
 
 def test_pages_go_from_the_newest_to_the_oldest(sequences: Sequences) -> None:

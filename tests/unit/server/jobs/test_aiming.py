@@ -1,0 +1,57 @@
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from microdose.ids import new_id
+from microdose.resources import DoseAim, DoseChoice, Sequence, SequenceState
+from microdose_server.codec.encode import Encoder
+from microdose_server.jobs.aiming import aim, needs_painting
+from tests.photos import photo
+from tests.tiny_encoder import TinyEncoder
+
+
+def test_the_original_is_a_target_that_nobody_paints() -> None:
+    encoder = TinyEncoder()
+    segment, target = aim(encoder, photo(0), painted=False)
+    assert segment == encoder.analyse(photo(0))[0]
+    assert np.array_equal(target.pixels, photo(0))
+    assert target.tower is None
+    assert encoder.painted == 0
+
+
+def test_the_teachers_picture_comes_with_its_features(tiny_encoder: Encoder) -> None:
+    segment, target = aim(tiny_encoder, photo(0), painted=True)
+    encoded = tiny_encoder.encode(photo(0))
+    assert segment == encoded.segment
+    assert np.array_equal(target.pixels, encoded.x_hat)
+    assert target.tower is not None
+
+
+def test_the_latents_are_the_same(tiny_encoder: Encoder) -> None:
+    plain, painted = (aim(tiny_encoder, photo(0), painted) for painted in (False, True))
+    assert plain.segment == painted.segment
+    assert np.array_equal(plain.target.y_hat, painted.target.y_hat)
+
+
+@pytest.mark.parametrize(
+    ("towards", "dose", "needed"),
+    [
+        (DoseAim.TEACHER, DoseChoice.AUTO, True),
+        (DoseAim.TEACHER, DoseChoice.NONE, False),
+        (DoseAim.ORIGINALS, DoseChoice.AUTO, False),
+        (DoseAim.ORIGINALS, DoseChoice.NONE, False),
+    ],
+)
+def test_only_a_dose_that_aims_at_the_teacher_needs_painting(
+    towards: DoseAim, dose: DoseChoice, needed: bool
+) -> None:
+    wish = Sequence(
+        id=new_id(),
+        profile="standard",
+        dose=dose,
+        aim=towards,
+        state=SequenceState.RUNNING,
+        created=datetime.now(UTC),
+    )
+    assert needs_painting(wish) is needed
