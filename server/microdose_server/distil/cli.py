@@ -3,9 +3,10 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from microdose_server.training.loop import Budget
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.photos import load_photos
 from microdose_server.training.precision import placed
+from microdose_server.training.recipe import CONTINUED, Recipe, settled
 
 CALIBRATION_PICTURES, CALIBRATION_SIDE = 24, 512
 REPORT_EVERY = 50
@@ -58,19 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alpha",
         type=_share,
-        default=1.0,
         metavar="A",
         help="the teacher's share of the target (default: 1)",
     )
     parser.add_argument(
         "--features",
         type=float,
-        default=0.0,
         metavar="W",
         help="weight of the teacher's features (default: 0)",
     )
     parser.add_argument("--batch", type=int, metavar="N", help="crops per step")
-    parser.add_argument("--resume", action="store_true", help="go on from the student's checkpoint")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, as it began")
     parser.add_argument("--name", help="name of the base (default: the folder's and the student's)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line instead of text")
@@ -80,18 +80,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Distil, export, and leave the student's folder, and hyper.onnx beside the teacher."""
     folder, student_name = arguments.teacher, arguments.student
     teacher = load_teacher(arguments.device, folder)
-    recipe = generic_recipe()
+    checkpoint = folder / student_name / CHECKPOINT
+    saved = read_checkpoint(checkpoint) if arguments.resume else None
+    recipe, aim = _settled(arguments, saved or {})
     photos = load_photos(arguments.photos, recipe.crop)
-    aim = Aim(arguments.alpha, arguments.features)
     training = GenericRun.start(teacher, STUDENTS[student_name], recipe, aim=aim)
     if arguments.start is not None:
         training.take_up(student_from_onnx(load_base(arguments.start, student_name).student))
-    checkpoint = folder / student_name / CHECKPOINT
-    if arguments.resume:
-        resume(training, checkpoint)
+    if saved is not None:
+        resume(training, saved, checkpoint)
     # Another seed after a resumption: the run goes on with crops that it has not seen.
     rng = np.random.default_rng([0, training.step])
-    batches = crops(photos, arguments.batch or recipe.batch, recipe.crop, rng)
+    batches = crops(photos, recipe.batch, recipe.crop, rng)
     lpips, budget = placed(LPIPS(), arguments.device), Budget(arguments.steps, arguments.hours)
     student = distil_generic(training, batches, lpips, budget, _reporter(arguments.json), _saver(checkpoint))
     name = arguments.name or f"{folder.name}-{student_name}"
@@ -100,12 +100,30 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def resume(training: GenericRun, checkpoint: Path) -> None:
-    """Go on from a checkpoint. Raises NotFound without one, UnsupportedVersion for another student's."""
-    if not checkpoint.is_file():
-        raise NotFound(f"no checkpoint at {checkpoint} to resume; start without --resume")
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state of a run that did not end. Raises NotFound."""
+    if not path.is_file():
+        raise NotFound(f"no checkpoint at {path} to resume; start without --resume")
+    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    return state
+
+
+def _settled(arguments: argparse.Namespace, saved: Mapping[str, Any]) -> tuple[Recipe, Aim]:
+    """By what the run learns: options, or what its checkpoint says."""
+    recipe = {} if arguments.start is None else dict(CONTINUED)
+    recipe |= {} if arguments.batch is None else {"batch": arguments.batch}
+    aim = {"alpha": arguments.alpha, "features": arguments.features}
+    aim = {name: value for name, value in aim.items() if value is not None}
+    return (
+        settled(generic_recipe(), recipe, saved.get("recipe", {})),
+        settled(Aim(), aim, saved.get("aim", {})),
+    )
+
+
+def resume(training: GenericRun, state: dict[str, Any], checkpoint: Path) -> None:
+    """Go on from the state that a checkpoint has. Raises UnsupportedVersion for another student's."""
     try:
-        training.restore(torch.load(checkpoint, weights_only=True, map_location="cpu"))
+        training.restore(state)
     except (RuntimeError, KeyError, ValueError) as error:
         raise UnsupportedVersion(
             f"{checkpoint} is not a checkpoint of this student and teacher: {str(error).splitlines()[0]}"

@@ -7,7 +7,7 @@ transfer set). An `Aim` can mix the originals in, or match the teacher's feature
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -169,6 +169,8 @@ class GenericRun:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
+            "recipe": asdict(self.recipe),
+            "aim": asdict(self.aim),
         }
 
     def restore(self, state: dict[str, Any]) -> None:

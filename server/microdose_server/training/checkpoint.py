@@ -32,6 +32,8 @@ class RunState:
     """The state of the device's generator in each process of the run."""
     device: str = "cpu"
     """The kind of device that `noise_rng` belongs to."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """By what the run learns, field by field."""
 
 
 def save_state(state: RunState, path: Path) -> None:

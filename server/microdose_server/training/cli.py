@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from microdose_server.training.peers import Peers, joined
 from microdose_server.training.photos import load_photos
 from microdose_server.training.precision import placed
 from microdose_server.training.preview import HeldOut, evaluate_held_out
-from microdose_server.training.recipe import ENCODER, Recipe, StageTwo
+from microdose_server.training.recipe import CONTINUED, ENCODER, Recipe, StageTwo, settled
 from microdose_server.training.start import teacher_from
 
 LEAST_CROP = 64
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hours", type=float, metavar="H", help="hours of training of the whole run, over all resumptions"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoint in DIR; give the options it had"
+        "--resume", action="store_true", help="go on from the checkpoint in DIR, by the recipe that it has"
     )
     add = parser.add_argument
     add("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
@@ -118,15 +118,14 @@ def _start(arguments: argparse.Namespace, peers: Peers) -> Run:
         )
     fresh = state is not None or arguments.start is None
     teacher = Teacher(preset) if fresh else teacher_from(arguments.start, preset)
+    given, kept = _given(arguments), state.recipe if state is not None else {}
     training: Run
     if arguments.stage == 1:
         if arguments.discriminator_learning_rate is not None:
             raise BadUpload("stage 1 has no discriminator: give --discriminator-learning-rate with --stage 2")
-        recipe = Recipe() if arguments.start is None else Recipe().continued()
-        training = Run(teacher, replace(recipe, **_given(arguments)), peers.device, peers=peers)
+        training = Run(teacher, settled(Recipe(), given, kept), peers.device, peers=peers)
     else:
-        sharper = replace(StageTwo(), **_given(arguments))
-        training = AdversarialRun(teacher, sharper, peers.device, peers=peers)
+        training = AdversarialRun(teacher, settled(StageTwo(), given, kept), peers.device, peers=peers)
     if state is not None:
         training.restore(state)
     return training
@@ -145,7 +144,9 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
         "crop",
     )
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
-    return {**given, "frozen": ENCODER} if arguments.frozen_encoder else given
+    if arguments.frozen_encoder:
+        given["frozen"] = ENCODER
+    return given if arguments.start is None else {**CONTINUED, **given}
 
 
 @dataclass
@@ -190,7 +191,7 @@ def _reporting(
         sheet = arguments.out / "preview.png"
         return evaluate_held_out(training.teacher, training.ema, held_out, lpips, sheet)
 
-    curve = Curve(arguments.out / "curve.csv")
+    curve = Curve(arguments.out / "curve.csv", training.step)
     try:
         line = _print_json if arguments.json else _print_text
         reporter = _Reporter(curve, line, evaluate if held_out else None)

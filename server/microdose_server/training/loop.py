@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -145,18 +145,23 @@ class Run:
             self.stage,
             noise_rng=self.peers.gather(noise_state(self.device)),
             device=torch.device(self.device).type,
+            recipe=asdict(self.recipe),
         )
 
     def restore(self, state: RunState) -> None:
-        """Go on exactly where `state` was taken. Raises UnsupportedVersion if other weights learnt then."""
+        """Go on exactly where `state` was taken.
+
+        Raises UnsupportedVersion if other weights learnt then, or by another optimiser.
+        """
         self.teacher.load_state_dict(state.model)
         for name, value in state.ema.items():
             self.ema[name].copy_(value)
         try:
             self.optimizer.load_state_dict(state.optimizer)
-        except ValueError:
+        except ValueError as error:
             raise UnsupportedVersion(
-                "the checkpoint's run trained other parts of the teacher; resume it with the options it had"
+                "the checkpoint's run trained other parts of the teacher, or by another optimiser: resume it "
+                f"with the options it had, or start another with --from and the checkpoint ({error})"
             ) from None
         self.step, self.seconds = state.step, state.seconds
         self.rng.bit_generator.state = state.data_rng

@@ -99,6 +99,13 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "betas": betas, "eps": eps})
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved state. Raises ValueError for one of other parameters or of another optimiser."""
+        super().load_state_dict(state_dict)
+        known = all("momentum" in group for group in self.param_groups)
+        if not known or any(kept.keys() != _kept(parameter) for parameter, kept in self.state.items()):
+            raise ValueError("the state is not one of Muon, or not of these parameters")
+
     @overload
     def step(self, closure: None = None) -> None: ...
     @overload
@@ -151,3 +158,8 @@ class Muon(torch.optim.Optimizer):
         )
         for state in states:
             state["step"] += 1
+
+
+def _kept(parameter: Tensor) -> set[str]:
+    """The names of what is remembered of a parameter that has moved."""
+    return {"momentum"} if is_matrix(parameter) else {"step", "mean", "square"}

@@ -6,11 +6,21 @@ that the codec learns to see before it learns to save.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from microdose.errors import UnsupportedVersion
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Plan = TypeVar("Plan", bound="DataclassInstance")
 
 ENCODER = ("g_a", "hyperprior")
 """The parts of a teacher that decide which bits are sent."""
+CONTINUED = {"relaxed_until": 0.0, "rate_from_zero_until": 0.0, "perceptual_from": 0.0}
+"""What a recipe is told for weights that can see already."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class Recipe:
 
     def continued(self) -> Self:
         """This recipe for weights that can see already: every term weighs in full from the first step."""
-        return replace(self, relaxed_until=0.0, rate_from_zero_until=0.0, perceptual_from=0.0)
+        return settled(self, CONTINUED, {})
 
     def target_at(self, progress: float) -> float:
         """Target rate in bpp after this fraction of the run."""
@@ -91,3 +101,17 @@ class StageTwo(Recipe):
     def discriminator_learning_rate_at(self, progress: float) -> float:
         """The discriminator's rate moves as the generator's does."""
         return self.discriminator_learning_rate * self.learning_rate_at(progress) / self.learning_rate
+
+
+def settled(default: Plan, given: Mapping[str, Any], kept: Mapping[str, Any]) -> Plan:
+    """By what a run learns: `default` with what is `given`, or, resumed, what its checkpoint has `kept`.
+
+    Raises UnsupportedVersion where something given differs from what is kept.
+    """
+    for name, value in given.items():
+        if name in kept and kept[name] != value:
+            raise UnsupportedVersion(
+                f"the checkpoint's run has {name} {kept[name]} and cannot go on with {value}: "
+                "leave the option out, or start another run"
+            )
+    return replace(default, **{**given, **kept})

@@ -128,23 +128,31 @@ def test_an_interrupted_distillation_goes_on(
     folder = shutil.copytree(trained, tmp_path / "teacher")
     monkeypatch.setattr(generic, "CHECKPOINT_S", 0.0)
     command = ["distil", str(folder), str(photo_folder), "--student", "tiny", "--json"]
+    first = ["--steps", "3", "--alpha", "0.5", "--features", "0.1", "--batch", "2"]
 
     def stop(progress: Progress, *, as_json: bool) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as interrupted:
-        interrupted.setattr(cli, "_print", stop)
-        assert main([*command, "--steps", "3"]) == 1
-    assert main([*command, "--steps", "3", "--resume"]) == 0
+    for step, options in ((2, first), (3, ["--steps", "4", "--resume"])):
+        with monkeypatch.context() as interrupted:
+            interrupted.setattr(cli, "_print", stop)
+            assert main([*command, *options]) == 1
+        state = cli.read_checkpoint(folder / "tiny" / "checkpoint.pt")
+        assert (state["step"], state["recipe"]["batch"]) == (step, 2)
+        assert state["aim"] == {"alpha": 0.5, "features": 0.1}
+    capsys.readouterr()
+    assert main([*command, "--steps", "4", "--resume", "--alpha", "1"]) == 1
+    assert "has alpha 0.5 and cannot go on with 1.0" in capsys.readouterr().err
+    assert main([*command, "--steps", "4", "--resume"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    assert json.loads(line)["step"] == 3
+    assert json.loads(line)["step"] == 4
     assert load_base(folder, "tiny")
     assert main([*command, "--steps", "3", "--resume"]) == 1
     assert "no checkpoint at" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_student_is_refused(tiny_teacher: Teacher, tmp_path: Path) -> None:
-    torch.save(GenericRun.start(tiny_teacher, STUDENTS["tiny"], Recipe()).state(), tmp_path / "c.pt")
+    state = GenericRun.start(tiny_teacher, STUDENTS["tiny"], Recipe()).state()
     other = GenericRun.start(tiny_teacher, STUDENTS["live"], Recipe())
     with pytest.raises(UnsupportedVersion, match="not a checkpoint of this student"):
-        cli.resume(other, tmp_path / "c.pt")
+        cli.resume(other, state, tmp_path / "c.pt")

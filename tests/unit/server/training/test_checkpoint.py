@@ -1,3 +1,4 @@
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -6,13 +7,16 @@ import torch
 
 from microdose.errors import NotFound, UnsupportedVersion
 from microdose_server.training.checkpoint import RunState, load_state, save_state
+from microdose_server.training.recipe import ENCODER, Recipe
 
 
 @pytest.fixture
 def state() -> RunState:
     weights = {"w": torch.arange(4.0)}
     rng = np.random.default_rng(3).bit_generator.state
-    return RunState("tiny", weights, dict(weights), {"state": {}}, 7, 1.5, torch.get_rng_state(), dict(rng))
+    noise = torch.get_rng_state()
+    recipe = asdict(Recipe(frozen=ENCODER))
+    return RunState("tiny", weights, dict(weights), {"state": {}}, 7, 1.5, noise, dict(rng), recipe=recipe)
 
 
 def test_everything_comes_back(tmp_path: Path, state: RunState) -> None:
@@ -21,6 +25,7 @@ def test_everything_comes_back(tmp_path: Path, state: RunState) -> None:
     assert (loaded.preset, loaded.step, loaded.seconds, loaded.data_rng) == ("tiny", 7, 1.5, state.data_rng)
     assert torch.equal(loaded.model["w"], state.model["w"])
     assert torch.equal(loaded.torch_rng, state.torch_rng)
+    assert loaded.recipe == state.recipe
     assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
 
 
@@ -57,3 +62,4 @@ def test_the_first_format_is_still_read(tmp_path: Path, state: RunState) -> None
     torch.save({name: getattr(state, name) for name in first}, tmp_path / "run.pt")
     loaded = load_state(tmp_path / "run.pt", "tiny", 1)
     assert (loaded.step, loaded.stage, loaded.discriminator, loaded.noise_rng) == (7, 1, {}, [])
+    assert loaded.recipe == {}

@@ -1,6 +1,8 @@
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from microdose_server.cli import main
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.shipped import load_meta, load_teacher
 from microdose_server.training.checkpoint import load_state, save_state
-from microdose_server.training.recipe import Recipe
+from microdose_server.training.recipe import ENCODER, Recipe
 
 
 def train(photos: Path, out: Path, *options: str) -> int:
@@ -31,6 +33,39 @@ def test_leaves_a_teacher_its_checkpoint_and_its_curve(trained: Path) -> None:
     assert teacher.preset == PRESETS["tiny"]
     for name, value in teacher.g_a.named_parameters():
         assert torch.equal(value, state.ema[f"g_a.{name}"].half().float())
+
+
+def options_of(folder: Path) -> dict[str, Any]:
+    recipe = load_meta(folder)["recipe"]
+    assert isinstance(recipe, dict)
+    return recipe
+
+
+def test_a_resumed_run_keeps_its_recipe(
+    trained: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--preset", "tiny", "--from", str(trained), "--k-p", "2", "--frozen-encoder")
+    assert train(photo_folder, tmp_path, *given, "--steps", "1") == 0
+    begun = options_of(tmp_path)
+    resume = ["train", str(photo_folder), "-o", str(tmp_path), "--preset", "tiny", "--steps", "2", "--resume"]
+    assert main(resume) == 0
+    assert options_of(tmp_path) == begun
+    assert begun == {**asdict(Recipe(k_p=2.0, batch=2, crop=64).continued()), "frozen": list(ENCODER)}
+    assert train(photo_folder, tmp_path, *given, "--steps", "3", "--resume") == 0
+    capsys.readouterr()
+    assert main([*resume, "--k-p", "1"]) == 1
+    assert "has k_p 2.0 and cannot go on with 1.0" in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_a_recipe_goes_on_with_what_is_given(
+    trained: Path, photo_folder: Path, tmp_path: Path
+) -> None:
+    state = load_state(trained / "checkpoint.pt", "tiny")
+    state.recipe = {}
+    save_state(state, tmp_path / "checkpoint.pt")
+    options = ("--preset", "tiny", "--from", str(trained), "--steps", "7", "--resume")
+    assert train(photo_folder, tmp_path, *options) == 0
+    assert options_of(tmp_path)["perceptual_from"] == 0.0
 
 
 def test_resumes(trained: Path, photo_folder: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from microdose.errors import Diverged
+from microdose.errors import Diverged, UnsupportedVersion
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
 from microdose_server.training.adversarial import AdversarialRun
@@ -131,6 +131,14 @@ def test_a_gradient_that_is_no_number_never_reaches_the_weights(
     with pytest.raises(Diverged, match="gradient is nan at step 0"):
         run.advance(x, lpips, 0.5)
     assert torch.equal(weights, before)
+
+
+def test_a_run_by_another_optimiser_is_refused() -> None:
+    run = fresh()
+    state = run.state()
+    state.optimizer = torch.optim.Adam(run.trained).state_dict()
+    with pytest.raises(UnsupportedVersion, match=r"another optimiser: .* with --from"):
+        run.restore(state)
 
 
 def test_finite_numbers_pass() -> None:

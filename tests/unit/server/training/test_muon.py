@@ -87,6 +87,26 @@ def test_it_fits_a_regression_and_goes_on_from_its_state() -> None:
     assert [step(twin, resumed) for _ in range(5)] == [step(model, optimizer) for _ in range(5)]
 
 
+@pytest.mark.parametrize("steps", [0, 1])
+def test_the_state_of_another_optimiser_is_refused(steps: int) -> None:
+    layer = nn.Linear(16, 16)
+    adam = torch.optim.Adam(layer.parameters())
+    for _ in range(steps):
+        layer(torch.ones(1, 16)).sum().backward()
+        adam.step()
+    with pytest.raises(ValueError, match="not one of Muon"):
+        Muon(layer.parameters(), lr=0.1).load_state_dict(adam.state_dict())
+
+
+def test_the_state_of_a_layer_that_moved_otherwise_is_refused() -> None:
+    layers = nn.Linear(16, 16, bias=False), nn.Linear(4, 4, bias=False)
+    first, second = (Muon(layer.parameters(), lr=0.1) for layer in layers)
+    layers[0](torch.ones(1, 16)).sum().backward()
+    first.step()
+    with pytest.raises(ValueError, match="not of these parameters"):
+        second.load_state_dict(first.state_dict())
+
+
 def test_a_closure_is_refused() -> None:
     optimizer = Muon(nn.Linear(2, 2).parameters(), lr=0.1)
     with pytest.raises(ValueError, match="closure"):

@@ -1,6 +1,9 @@
+from dataclasses import asdict
+
 import pytest
 
-from microdose_server.training.recipe import Recipe, StageTwo
+from microdose.errors import UnsupportedVersion
+from microdose_server.training.recipe import CONTINUED, Recipe, StageTwo, settled
 
 RECIPE = Recipe()
 
@@ -66,3 +69,15 @@ def test_a_continued_run_weighs_every_term_in_full_from_its_first_step() -> None
     assert recipe.target_at(0.0) == recipe.target_bpp
     assert recipe.rate_weight_at(0.0, 10.0) == recipe.lmbda_above
     assert recipe.perceptual_from == 0.0
+
+
+def test_a_resumed_run_keeps_its_recipe() -> None:
+    kept = asdict(Recipe(k_p=2.0, batch=4).continued())
+    assert settled(Recipe(), {}, kept) == Recipe(k_p=2.0, batch=4).continued()
+    assert settled(Recipe(), {"k_p": 2.0, **CONTINUED}, kept) == Recipe(k_p=2.0, batch=4).continued()
+    with pytest.raises(UnsupportedVersion, match=r"has k_p 2\.0 and cannot go on with 3\.0"):
+        settled(Recipe(), {"k_p": 3.0}, kept)
+
+
+def test_a_new_run_or_one_whose_checkpoint_has_no_recipe_takes_what_is_given() -> None:
+    assert settled(StageTwo(), {"k_p": 3.0}, {}) == StageTwo(k_p=3.0)
