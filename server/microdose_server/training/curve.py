@@ -15,18 +15,18 @@ BOARD = "tensorboard"
 class Curve:
     """Append the mean of every `window` reports to a CSV file whose columns are StepReport's fields.
 
-    A file that an earlier version began keeps its columns.
+    The curve goes on after `step`: what a run that was cut off told of later steps, which come again, is
+    dropped. A file that an earlier version began keeps its columns.
     """
 
-    def __init__(self, path: Path, window: int = 50) -> None:
+    def __init__(self, path: Path, step: int = 0, window: int = 50) -> None:
         self._path = path
         self._window = window
         self._reports: list[StepReport] = []
-        self._board = SummaryWriter(path.parent / BOARD)
-        if not path.exists():
-            self._append(list(StepReport._fields))
-        with path.open(newline="") as file:
-            self._columns = next(csv.reader(file))
+        self._board = SummaryWriter(path.parent / BOARD, purge_step=step + 1)
+        self._columns, *rows = _read(path) or [list(StepReport._fields)]
+        place = self._columns.index("step")
+        _replace(path, [self._columns, *(row for row in rows if int(row[place]) <= step)])
 
     def add(self, report: StepReport) -> StepReport | None:
         """Take one report; return the window's mean when it is full."""
@@ -59,3 +59,19 @@ class Curve:
     def _append(self, row: list[str]) -> None:
         with self._path.open("a", newline="") as file:
             csv.writer(file).writerow(row)
+
+
+def _read(path: Path) -> list[list[str]]:
+    """All lines but one that was cut off at the end."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file))
+    return [row for row in rows if len(row) == len(rows[0])]
+
+
+def _replace(path: Path, rows: list[list[str]]) -> None:
+    temporary = path.with_suffix(".writing")
+    with temporary.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    temporary.replace(path)

@@ -42,7 +42,7 @@ def test_the_rest_of_a_run_has_a_line_too(tmp_path: Path) -> None:
 def test_a_resumed_run_appends(tmp_path: Path) -> None:
     path = tmp_path / "curve.csv"
     for start in (1, 3):
-        curve = Curve(path, window=2)
+        curve = Curve(path, start - 1, window=2)
         for step in (start, start + 1):
             curve.add(report(step))
     assert [row["step"] for row in rows(path)] == ["2", "4"]
@@ -51,7 +51,7 @@ def test_a_resumed_run_appends(tmp_path: Path) -> None:
 def test_a_curve_of_an_earlier_version_keeps_its_columns(tmp_path: Path) -> None:
     path = tmp_path / "curve.csv"
     path.write_text("step,loss\n50,0.5\n")
-    Curve(path, window=1).add(report(51))
+    Curve(path, 50, window=1).add(report(51))
     assert path.read_text().splitlines()[-1] == f"51,{1 / 51:.6g}"
 
 
@@ -66,3 +66,20 @@ def test_tensorboard_shows_the_same(tmp_path: Path) -> None:
     assert board.Scalars("training/loss")[0].value == pytest.approx(0.75)
     assert board.Scalars("held-out/psnr")[0].value == 31.5
     assert "training/step" not in board.Tags()["scalars"]
+
+
+def test_what_a_killed_run_told_after_its_checkpoint_comes_once(tmp_path: Path) -> None:
+    path = tmp_path / "curve.csv"
+    killed = Curve(path, window=1)
+    for step in range(1, 5):
+        killed.add(report(step))
+    killed.close()
+    with path.open("a") as file:
+        file.write("5,10")  # killed while it wrote
+    resumed = Curve(path, 2, window=1)
+    for step in range(3, 6):
+        resumed.add(report(step))
+    resumed.close()
+    assert [row["step"] for row in rows(path)] == ["1", "2", "3", "4", "5"]
+    board = EventAccumulator(str(tmp_path / BOARD)).Reload()
+    assert [event.step for event in board.Scalars("training/loss")] == [1, 2, 3, 4, 5]
