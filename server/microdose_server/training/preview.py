@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from microdose_server.codec.teacher import Teacher
 from microdose_server.training.data import Pixels
@@ -39,7 +40,7 @@ def evaluate_held_out(
     side: int = 384,
 ) -> HeldOut:
     """Code the centre of each picture with `weights` in place of the teacher's own, and write original over
-    reconstruction, side by side, to `sheet`."""
+    reconstruction, side by side, to `sheet`; below the smaller ones it is black."""
     device = next(teacher.parameters()).device
     own = {name: value.clone() for name, value in teacher.state_dict().items()}
     teacher.load_state_dict(weights)
@@ -53,7 +54,7 @@ def evaluate_held_out(
         figures.append((bpp, -10.0 * np.log10(max(mse, 1e-10)), lpips(x_hat, x).item()))
         columns.append(torch.cat([x, x_hat], dim=2)[0])
     teacher.load_state_dict(own)
-    least = min(column.shape[1] for column in columns)
-    row = torch.cat([column[:, :least] for column in columns if column.shape[1] == least], dim=2)
+    most = max(column.shape[1] for column in columns)
+    row = torch.cat([F.pad(column, (0, 0, 0, most - column.shape[1])) for column in columns], dim=2)
     Image.fromarray((row.permute(1, 2, 0).cpu().numpy() * 255.0).round().astype(np.uint8)).save(sheet)
     return HeldOut(*np.mean(figures, axis=0).tolist())

@@ -39,4 +39,8 @@ def test_the_averaged_weights_are_judged_and_the_own_put_back(
     assert 0.0 < figures.bpp < 10.0
     assert not any(bool(parameter.any()) for parameter in teacher.parameters())
     with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size == (96, 192)  # only the smallest are shown: original over reconstruction
+        assert sheet.size == (128 + 96, 256)  # original over reconstruction, larger and smaller
+        pixels = np.asarray(sheet)
+    assert np.array_equal(pixels[:128, :128], photos[0])
+    assert np.array_equal(pixels[:96, 128:], photos[1][:, 52:148])
+    assert not pixels[192:, 128:].any()
