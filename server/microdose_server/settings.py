@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     limits: Limits = Limits()
 
-    reserve_bytes: int = Field(default=1024 * MIB, ge=0, description="of the disk, left free by uploads")
+    reserve_bytes: int = Field(default=1024 * MIB, ge=0, description="of the disk, left free for Redis")
     distil_steps: int = Field(default=2000, ge=0, description="most steps for the doses of a sequence")
     distil_seconds: float | None = Field(default=None, gt=0, description="most seconds for the same")
     checkpoint_s: float = Field(default=15, ge=0, description="between two checkpoints of a distillation")

@@ -49,6 +49,10 @@ class Unavailable(MicrodoseError):
     """A server, Redis or a disk that cannot be reached or is too slow: try again later."""
 
 
+class NoSpace(MicrodoseError):
+    """A disk that is full, or that would not keep the reserve which Redis needs: make room."""
+
+
 class BadUpstream(MicrodoseError):
     """An answer that a relay got from its upstream, and that is not what was asked for."""
 

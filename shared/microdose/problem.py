@@ -52,6 +52,7 @@ SLUGS: dict[type[MicrodoseError], str] = {
     errors.NotFound: "not-found",
     errors.Removed: "gone",
     errors.Unavailable: "unavailable",
+    errors.NoSpace: "no-space",
     errors.BadUpstream: "bad-upstream",
     errors.Fenced: "fenced",
     errors.Diverged: "diverged",

@@ -3,7 +3,6 @@
 Errors that nobody foresaw are answered further out, by `envelope`.
 """
 
-import errno
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from starlette.types import Scope
 from microdose.errors import MicrodoseError, NotFound
 from microdose.problem import PROBLEMS, FieldError, Problem, make_problem, problem_of
 from microdose_server.api.methods import allowed
+from microdose_server.room import FULL
 
 PROBLEM_TYPE = "application/problem+json"
 _RETRY_AFTER_S = {429: "1", 503: "2"}
@@ -121,7 +121,7 @@ async def _left(request: Request, error: Exception) -> Response:
 
 async def _disk(request: Request, error: Exception) -> Response:
     assert isinstance(error, OSError)
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno not in FULL:
         raise error
     log.error("no space left: %s", error)
     return respond(make_problem("no-space", "nothing was stored; try again later"), request.scope)

@@ -5,26 +5,36 @@ folder/00000.y_hat.npy     float32 [C, h, w]
        00000.tower.npy     float16 [D, h, w], of a teacher's picture
 """
 
+import io
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from microdose_server.distil.tiles import Target
+from microdose_server.room import room
 
 
-def keep_target(folder: Path, number: int, target: Target) -> Target:
-    """Write the target of picture `number` into `folder`, and give it back as maps of its files."""
-    return Target(
-        _kept(folder / f"{number:05}.y_hat.npy", target.y_hat),
-        _kept(folder / f"{number:05}.pixels.npy", target.pixels),
-        None if target.tower is None else _kept(folder / f"{number:05}.tower.npy", target.tower),
-    )
+def keep_target(folder: Path, number: int, target: Target, reserve: int) -> Target:
+    """Write the target of picture `number` into `folder`, and give it back as maps of its files.
+
+    Raises NoSpace where that would not leave `reserve` bytes of the disk free.
+    """
+    tower = target.tower
+    coming = target.y_hat.nbytes + target.pixels.nbytes + (0 if tower is None else tower.nbytes)
+    with room(folder, coming, reserve):
+        return Target(
+            _kept(folder / f"{number:05}.y_hat.npy", target.y_hat),
+            _kept(folder / f"{number:05}.pixels.npy", target.pixels),
+            None if tower is None else _kept(folder / f"{number:05}.tower.npy", tower),
+        )
 
 
 def _kept(path: Path, array: NDArray[np.generic]) -> np.memmap:  # type: ignore[type-arg]
     """The array, from now on read from its file as it is needed."""
-    np.save(path, array, allow_pickle=False)
+    whole = io.BytesIO()  # numpy's own way to a file does not tell a full disk from other errors
+    np.save(whole, array, allow_pickle=False)
+    path.write_bytes(whole.getbuffer())
     mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     assert isinstance(mapped, np.memmap)
     return mapped

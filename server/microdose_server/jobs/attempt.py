@@ -9,7 +9,6 @@ body --> follow            done
   +-- anything else        the job failed; its record says why
 """
 
-import errno
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,6 +25,7 @@ from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
 from microdose_server.jobs.recovery import put_back
 from microdose_server.logs import about
+from microdose_server.room import FULL
 from microdose_server.settings import Settings
 from microdose_server.store.bus import Attempt
 from microdose_server.store.embedded import redis_url
@@ -83,6 +83,6 @@ def problem_from(error: Exception) -> Problem:
         sign in f"{type(error).__name__}: {error}" for sign in OUT_OF_MEMORY
     ):
         return make_problem("job-out-of-memory", f"{error}; send fewer or smaller pictures")
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in FULL:
         return make_problem("no-space", "the worker's disk is full; make room, then complete it again")
     return make_problem("internal", f"{type(error).__name__}; the worker's log says where")

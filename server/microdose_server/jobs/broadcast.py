@@ -18,7 +18,7 @@ from microdose_server.store import arrivals
 from microdose_server.store.bus import append, cool_hot_blob, put_hot_blob, read_manifest
 from microdose_server.store.fields import to_field
 from microdose_server.store.redis import Fields, patiently
-from microdose_server.store.shelf import Shelf, public_blobs
+from microdose_server.store.shelf import Shelf, live_blobs, public_blobs
 
 COOL_S = 60
 """How long Redis keeps a segment's copy after the manifest dropped it."""
@@ -30,7 +30,8 @@ class Broadcast:
     def __init__(self, given: Assignment, edition: Edition) -> None:
         self.edition = edition
         self._given = given
-        self._store = public_blobs(given.settings)
+        self._store = live_blobs(given.settings)
+        self._spare = public_blobs(given.settings)  # for doses, which the stream can do without
         self._doses: dict[str, bytes] = {}
 
     @classmethod
@@ -45,7 +46,7 @@ class Broadcast:
                 given, Edition.empty(sequence.id, sequence.name, base, given.settings.live_window)
             )
             for blob in base_blobs(base):
-                broadcast._keep(blob)
+                broadcast._keep(blob, broadcast._store)
             broadcast.begin_epoch(DoseKind.NONE, None, 0)
             return broadcast
         if (published := parse_manifest(data)).base.digest != base.digest:
@@ -53,10 +54,10 @@ class Broadcast:
         return cls(given, _resumed(published, sequence, public_blobs(given.settings)))
 
     def begin_epoch(self, kind: DoseKind, dose: bytes | None, first: int, parent: int | None = None) -> None:
-        """Announce an epoch from segment number `first` on."""
+        """Announce an epoch from segment number `first` on. Raises NoSpace where a dose has no room."""
         blob = Blob(DOSE_TYPE, dose) if dose is not None else None
         if blob:
-            self._keep(blob)
+            self._keep(blob, self._spare)
             listed = {entry.dose.digest for entry in self.edition.manifest.epochs if entry.dose}
             self._doses = {digest: data for digest, data in self._doses.items() if digest in listed}
         entry = EpochEntry(
@@ -82,7 +83,7 @@ class Broadcast:
 
     def add(self, coded: Coded) -> None:
         """Publish the next segment."""
-        self._keep(Blob(SEGMENT_TYPE, coded.segment))
+        self._keep(Blob(SEGMENT_TYPE, coded.segment), self._store)
         before = self.edition
         self._issue(before.add(Listed.of(coded), now_ms()))
         dropped = before.listed[: len(before.listed) + 1 - len(self.edition.listed)]
@@ -109,8 +110,8 @@ class Broadcast:
         patiently(lambda: append(given.client, given.attempt, edition.manifest, events, record))
         self.edition = edition
 
-    def _keep(self, blob: Blob) -> None:
-        digest, seconds = self._store.put(blob.data), self._given.settings.hot_seconds
+    def _keep(self, blob: Blob, shelf: Shelf) -> None:
+        digest, seconds = shelf.put(blob.data), self._given.settings.hot_seconds
         patiently(
             lambda: put_hot_blob(self._given.client, digest, blob.data, blob.media_type, seconds=seconds)
         )

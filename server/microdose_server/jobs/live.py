@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from microdose.dose import DoseKind
 from microdose.engine import Graph, hyper_from
-from microdose.errors import MicrodoseError, NotReproducible
+from microdose.errors import MicrodoseError, NoSpace, NotReproducible
 from microdose.latents import decode_picture
 from microdose.resources import DoseChoice, Frame
 from microdose.resources import Sequence as Wish
@@ -185,7 +185,10 @@ class Live:
             log.exception("a dose is not fit for viewers")
             return
         first = broadcast.edition.next_n + self._lead()
-        broadcast.begin_epoch(made.dosed.kind, dose, first, made.parent)
+        try:
+            broadcast.begin_epoch(made.dosed.kind, dose, first, made.parent)
+        except NoSpace as error:
+            log.warning("the stream goes on without a dose: %s", error)
 
     def _lead(self) -> int:
         """How many more pictures come within LEAD_S, going by the last few; at least one."""

@@ -112,7 +112,7 @@ def encode(
         if aimed is None:
             aimed = aim(encoder, pixels, painted)
             drafts.keep(frame, aimed)
-        target = keep_target(folder, frame.n, aimed.target)
+        target = keep_target(folder, frame.n, aimed.target, given.settings.reserve_bytes)
         yield EncodedPicture(Coded(frame, aimed.segment), target, shots.is_cut(pixels))
         report.step(done)
 

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, Protocol
 
 import httpx
@@ -16,10 +17,12 @@ from pydantic import ValidationError
 
 from microdose.address import bearer
 from microdose.digest import digest_of, verify
-from microdose.errors import MicrodoseError, NotFound, Unavailable
+from microdose.errors import MicrodoseError, NoSpace, NotFound, Unavailable
 from microdose.problem import Problem, ProblemError
+from microdose_server.room import room
 from microdose_server.settings import Settings
 from microdose_server.store import blobs
+from microdose_server.store.blobs import BlobStore
 from microdose_server.url import server_url
 
 KEY: Final = "MICRODOSE_KEY"
@@ -40,10 +43,34 @@ class Shelf(Protocol):
         """The bytes named `digest`, verified. Raises NotFound, DigestMismatch, Unavailable."""
 
     def put(self, data: bytes) -> str:
-        """Keep bytes and return their digest. Raises BadUpload, OSError, ProblemError, Unavailable."""
+        """Keep bytes and return their digest.
+
+        Raises BadUpload, NoSpace, OSError, ProblemError, Unavailable.
+        """
 
     def discard(self, digest: str) -> object:
         """Remove a checkpoint, if it is there. Raises ProblemError, Unavailable."""
+
+
+class LocalShelf:
+    """The same on this machine's disk, some of which stays free."""
+
+    def __init__(self, store: BlobStore, reserve: int) -> None:
+        """`reserve` bytes of its disk are not for what is put here."""
+        self._store, self._reserve = store, reserve
+
+    def get(self, digest: str) -> bytes:
+        """As `Shelf`."""
+        return self._store.get(digest)
+
+    def put(self, data: bytes) -> str:
+        """As `Shelf`."""
+        with room(self._store.root, len(data), self._reserve):
+            return self._store.put(data)
+
+    def discard(self, digest: str) -> bool:
+        """As `Shelf`; whether it was there."""
+        return self._store.discard(digest)
 
 
 class RemoteShelf:
@@ -110,24 +137,34 @@ class RemoteShelf:
         if answer.status_code in BUSY or (answer.status_code >= 500 and answer.status_code != FULL):
             return Unavailable(f"{where} answers {answer.status_code}")
         try:
-            return ProblemError(Problem.model_validate_json(answer.content))
+            problem = Problem.model_validate_json(answer.content)
         except ValidationError:
             return Unavailable(f"{where} answers {answer.status_code}, and is no Microdose API")
+        return NoSpace(f"{where}: {problem.detail}") if problem.slug == "no-space" else ProblemError(problem)
 
 
 def originals(settings: Settings) -> Shelf:
     """The publishers' pictures, and pictures that jobs have encoded but not published."""
-    return _remote(settings, "originals") or blobs.originals(settings.data_dir)
+    return _remote(settings, "originals") or _local(settings, blobs.originals)
 
 
 def checkpoints(settings: Settings) -> Shelf:
     """What running jobs have reached."""
-    return _remote(settings, "checkpoints") or blobs.checkpoints(settings.data_dir)
+    return _remote(settings, "checkpoints") or _local(settings, blobs.checkpoints)
 
 
 def public_blobs(settings: Settings) -> Shelf:
     """What viewers may fetch."""
-    return _remote(settings, "blobs") or blobs.public_blobs(settings.data_dir)
+    return _remote(settings, "blobs") or _local(settings, blobs.public_blobs)
+
+
+def live_blobs(settings: Settings) -> Shelf:
+    """The same for live pictures, which are small and cannot wait: they may have the reserve."""
+    return _remote(settings, "blobs") or LocalShelf(blobs.public_blobs(settings.data_dir), reserve=0)
+
+
+def _local(settings: Settings, store: Callable[[Path], BlobStore]) -> Shelf:
+    return LocalShelf(store(settings.data_dir), settings.reserve_bytes)
 
 
 def _remote(settings: Settings, kind: str) -> Shelf | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from microdose.errors import BadPicture, NotReproducible, Unavailable
+from microdose.errors import BadPicture, NoSpace, NotReproducible, Unavailable
 from microdose.resources import Job, JobState
 from microdose_server.jobs import outcome
 from microdose_server.jobs.attempt import Assignment, make_attempt, problem_from
@@ -24,6 +24,7 @@ class OutOfMemoryError(RuntimeError):
         (MemoryError("2 GiB"), "job-out-of-memory"),
         (OutOfMemoryError("CUDA out of memory"), "job-out-of-memory"),
         (redis.OutOfMemoryError("command not allowed when used memory > 'maxmemory'"), "unavailable"),
+        (NoSpace("/data has 1 bytes free"), "no-space"),
         (OSError(errno.ENOSPC, "No space left on device"), "no-space"),
         (OSError(errno.EACCES, "Permission denied"), "internal"),
         (ZeroDivisionError("secret path"), "internal"),
@@ -44,6 +45,7 @@ def test_what_went_wrong_inside_is_not_told_outside() -> None:
         (redis.OutOfMemoryError("command not allowed"), JobState.QUEUED),
         (NotReproducible("picture 0 decodes 9 grey levels wrong; try another worker"), JobState.QUEUED),
         (BadPicture("frame 3: truncated"), JobState.FAILED),
+        (NoSpace("/data has 1 bytes free"), JobState.FAILED),
     ],
 )
 def test_what_another_attempt_need_not_meet_is_tried_again(

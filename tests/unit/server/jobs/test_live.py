@@ -66,6 +66,20 @@ def test_a_dose_begins_an_epoch_that_is_told_ahead(stage: MakeStage) -> None:
     assert results.dose_kind is DoseKind.FULL
 
 
+def test_without_room_for_doses_it_goes_on(stage: MakeStage, caplog: pytest.LogCaptureFixture) -> None:
+    live, n = stage(reserve_bytes=2**60), 0
+    with live.working(good_dose):
+        while "goes on without a dose" not in caplog.text:
+            live.put(n)
+            n += 1
+            assert live.shows(n)
+        live.put(n)
+        assert live.shows(n + 1)
+        live.complete()
+    assert [entry.kind for entry in live.manifest().epochs] == [DoseKind.NONE]
+    assert Jobs(live.client).get(live.job.id).state is JobState.SUCCEEDED
+
+
 def test_a_dose_may_build_on_the_one_before(stage: MakeStage) -> None:
     live, n = stage(), 0
     with live.working(chained):

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from microdose import keys
 from microdose.decoder import Decoder
 from microdose.digest import digest_of
 from microdose.dose import DoseKind
-from microdose.errors import Fenced, NotFound
+from microdose.errors import Fenced, NoSpace, NotFound
 from microdose.manifest import parse_manifest
 from microdose.resources import DoseAim, DoseChoice, Frame, SequenceCreate, SequenceState
 from microdose_client.bus import Bus
@@ -20,7 +21,7 @@ from microdose_server.codec.encode import Encoded, Encoder
 from microdose_server.distil.nearest import distances
 from microdose_server.distil.tiles import Target
 from microdose_server.jobs import outcome, work
-from microdose_server.jobs.attempt import Assignment
+from microdose_server.jobs.attempt import Assignment, problem_from
 from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
@@ -191,6 +192,23 @@ def test_without_a_dose_nothing_is_painted(bus: redis.Redis, tmp_path: Path) -> 
     wishes = {"dose": DoseChoice.NONE, "aim": DoseAim.TEACHER}
     process(begin(bus, Settings(data_dir=tmp_path), [photo(0)], **wishes), encoder)
     assert (encoder.encoded, encoder.painted) == (1, 0)
+
+
+def test_a_job_without_room_on_the_disk_fails_and_can_be_done_again(
+    bus: redis.Redis, give: Give, tmp_path: Path
+) -> None:
+    given, sequence = give(), Sequences(bus)
+    with pytest.raises(NoSpace, match="MICRODOSE_RESERVE_BYTES") as caught:
+        process(replace(given, settings=Settings(data_dir=tmp_path, reserve_bytes=2**60)), TinyEncoder())
+    assert list(tmp_path.glob("targets-*")) == []
+    outcome.fail(bus, given.attempt, problem_from(caught.value))
+    failed = sequence.get(given.attempt.sequence)
+    assert (failed.state, failed.error and failed.error.slug) == (SequenceState.FAILED, "no-space")
+    begun = outcome.begin(bus, JobQueue(bus).enqueue(failed.id))
+    assert begun is not None
+    job, attempt = begun
+    process(replace(given, attempt=attempt, report=Reporter(Jobs(bus), job, attempt.token)), TinyEncoder())
+    assert sequence.get(failed.id).state is SequenceState.PUBLISHED
 
 
 def test_originals_are_never_published(give: Give, tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """Blobs over HTTP: what passes is waited for, what does not is told."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from microdose.digest import digest_of
-from microdose.errors import DigestMismatch, NotFound, Unavailable
+from microdose.errors import DigestMismatch, NoSpace, NotFound, Unavailable
 from microdose.problem import ProblemError
-from microdose_server.store.shelf import RemoteShelf
+from microdose_server.settings import Settings
+from microdose_server.store.shelf import RemoteShelf, checkpoints, live_blobs, originals, public_blobs
 from tests.loopback import Loopback, Reply, Request, problem_reply
 
 DATA = b"bytes"
@@ -90,7 +92,7 @@ def test_bytes_are_verified(server: Loopback, shelf: RemoteShelf) -> None:
     [
         (problem_reply("not-found", "no"), NotFound),
         (problem_reply("forbidden", "no"), ProblemError),
-        (problem_reply("no-space", "full"), ProblemError),
+        (problem_reply("no-space", "full"), NoSpace),
     ],
 )
 def test_what_does_not_pass_is_told(
@@ -123,3 +125,13 @@ def test_a_check_asks_once(server: Loopback, shelf: RemoteShelf, slept: list[flo
 def test_what_is_no_url_is_named() -> None:
     with pytest.raises(Unavailable, match="is not the URL"):
         RemoteShelf("api:8710", "blobs", "md_k")
+
+
+def test_on_this_machine_all_but_live_pictures_leave_the_disk_its_reserve(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, reserve_bytes=2**60)
+    for shelf in (originals(settings), checkpoints(settings), public_blobs(settings)):
+        with pytest.raises(NoSpace, match="MICRODOSE_RESERVE_BYTES"):
+            shelf.put(DATA)
+    assert live_blobs(settings).put(DATA) == DIGEST
+    assert public_blobs(settings).get(DIGEST) == DATA
+    assert public_blobs(settings).discard(DIGEST)
