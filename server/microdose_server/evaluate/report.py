@@ -3,7 +3,8 @@
     per picture: bytes, quality of every variant, milliseconds of every stage  ->  sums, means, medians
 
 Variants are the ways to show a picture: the teacher's, the generic student's, the dosed student's, and
-other codecs' at no fewer bytes. Quality of a set is the mean over its pictures, times are medians.
+other codecs' at no fewer bytes. Quality of a set is the mean over its pictures, times are medians. A dose
+that aims at the originals leads the student towards them, and so may lead it away from the teacher.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """What a job keeps of its work until it is published, so that a picture is encoded once, whatever dies.
 
-    frame --teacher--> segment, and as PNG its picture if doses aim at it     on the shelf of originals
+    frame --teacher--> segment, and as PNG its picture if doses aim at it     on the shelf of originals,
                                  |                                            not the public one
                        md:{s:<id>}:drafts: n -> their digests
 
