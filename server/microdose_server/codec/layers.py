@@ -1,8 +1,21 @@
-"""Layers that HiFiC's encoder and generator share."""
+"""Layers that HiFiC's encoder and generator share.
+
+Under autocast most convolutions compute in bfloat16, which has eight bits: steps of 1/8 between 16 and 32.
+What is coded, what is seen and what is averaged over channels is in the weights' own precision there too.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """In this context the device computes in the precision of what it is given."""
+    if not torch.amp.is_autocast_available(device.type):  # such as meta, which computes shapes
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 class ChannelNorm(nn.Module):
@@ -15,6 +28,7 @@ class ChannelNorm(nn.Module):
         self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.gamma.dtype)
         variance, mean = torch.var_mean(x, dim=1, keepdim=True)
         return self.gamma * (x - mean) * torch.rsqrt(variance + self.eps) + self.beta
 
@@ -41,7 +55,15 @@ class ResidualBlock(nn.Module):
         return out
 
 
-class ToPicture(nn.Conv2d):
+class PreciseConv2d(nn.Conv2d):
+    """A convolution in its weights' own precision, under autocast too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with without_autocast(x.device):
+            return super().forward(x.to(self.weight.dtype))
+
+
+class ToPicture(PreciseConv2d):
     """A convolution [N, C, H, W] -> [N, 3, H, W], kernel 7, H and W even, that paints 2x2 pixels at once.
 
     Three outputs would leave most lanes of a vector idle. Here each of four neighbours has the kernel at its
@@ -53,11 +75,12 @@ class ToPicture(nn.Conv2d):
         super().__init__(channels, 3, 7, padding=3)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
-            # Only a CPU has such lanes, and oneDNN gets eight channels wrong in bfloat16.
+        if x.device.type != "cpu":  # only a CPU has such lanes
             return super().forward(x)
         assert self.bias is not None
         places = [(right, 1 - right, down, 1 - down) for down in (0, 1) for right in (0, 1)]
         kernels = torch.stack([F.pad(self.weight, place) for place in places], dim=1)
-        painted = F.conv2d(x, kernels.flatten(0, 1), self.bias.repeat_interleave(4), stride=2, padding=3)
+        with without_autocast(x.device):
+            x, bias = x.to(self.weight.dtype), self.bias.repeat_interleave(4)
+            painted = F.conv2d(x, kernels.flatten(0, 1), bias, stride=2, padding=3)
         return F.pixel_shuffle(painted, 2)

@@ -12,13 +12,18 @@ Pictures are float tensors [N, 3, H, W] in 0..1 with H and W multiples of 16.
 import itertools
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from microdose_server.codec.hyperprior import Hyperprior
 from microdose_server.codec.initial import carry_thumbnail, initialise
-from microdose_server.codec.layers import ResidualBlock, ToPicture, activation
+from microdose_server.codec.layers import (
+    PreciseConv2d,
+    ResidualBlock,
+    ToPicture,
+    activation,
+    without_autocast,
+)
 from microdose_server.codec.presets import Preset
 
 STRIDE = 16
@@ -32,7 +37,7 @@ class Analysis(nn.Sequential):
         layers = [nn.Conv2d(3, widths[0], 7, padding=3), *activation(widths[0], preset.norm)]
         for narrow, wide in itertools.pairwise(widths):
             layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), *activation(wide, preset.norm)]
-        super().__init__(*layers, nn.Conv2d(preset.width, preset.latent_channels, 3, padding=1))
+        super().__init__(*layers, PreciseConv2d(preset.width, preset.latent_channels, 3, padding=1))
 
 
 class Generator(nn.Module):
@@ -97,10 +102,9 @@ class Teacher(nn.Module):
     def forward(self, x: Tensor) -> TeacherOutput:
         y = self.g_a(x)
         # Under autocast too: rounding and counting bits need single precision.
-        with torch.autocast(x.device.type, enabled=False):
-            prior = self.hyperprior(y.float())
-        x_hat = self.g_s(prior.y_hat).float()
-        return TeacherOutput(x_hat, prior.y_hat, prior.bits, prior.rounded_bits)
+        with without_autocast(x.device):
+            prior = self.hyperprior(y)
+        return TeacherOutput(self.g_s(prior.y_hat), prior.y_hat, prior.bits, prior.rounded_bits)
 
 
 def pad_to_stride(x: Tensor, stride: int = STRIDE) -> Tensor:

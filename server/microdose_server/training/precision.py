@@ -1,7 +1,9 @@
 """How networks compute: with the channels last, in single precision on a CPU and in bfloat16 on a GPU.
 
-Only the teacher's large convolutions are worth bfloat16. The entropy model, which counts bits and rounds,
-stays in single precision, and so do LPIPS and the discriminator, small beside a teacher worth a GPU.
+Only the teacher's large convolutions are worth bfloat16. Those that give latents and pictures, the norms
+(`codec.layers`) and the entropy model, which counts bits and rounds, stay in single precision, and so do
+LPIPS and the discriminator, small beside a teacher worth a GPU. By cuDNN's default, such convolutions
+multiply in TF32, of eleven bits, and sum in single precision: that is left as it is.
 """
 
 from typing import TypeVar

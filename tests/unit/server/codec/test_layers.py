@@ -1,8 +1,10 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 
-from microdose_server.codec.layers import ChannelNorm, ResidualBlock, ToPicture
+from microdose_server.codec.layers import ChannelNorm, PreciseConv2d, ResidualBlock, ToPicture
 
 
 def test_channel_norm_follows_the_formula_of_hific() -> None:
@@ -47,10 +49,22 @@ def test_a_picture_is_that_of_a_plain_convolution_and_so_are_the_gradients() -> 
 
 @pytest.mark.parametrize("channels", [8, 24])
 @pytest.mark.parametrize("bfloat16", [False, True])
-def test_a_picture_keeps_the_precision_of_a_plain_convolution(channels: int, bfloat16: bool) -> None:
+@pytest.mark.parametrize("kind", [ToPicture, lambda channels: PreciseConv2d(channels, 3, 7, padding=3)])
+def test_the_ends_of_a_network_convolve_in_single_precision(
+    kind: Callable[[int], nn.Conv2d], channels: int, bfloat16: bool
+) -> None:
     torch.manual_seed(0)
-    layer, plain = ToPicture(channels), nn.Conv2d(channels, 3, 7, padding=3)
+    layer, plain = kind(channels), nn.Conv2d(channels, 3, 7, padding=3)
     plain.load_state_dict(layer.state_dict())
     x = torch.rand(1, channels, 64, 64)
+    x = x.bfloat16() if bfloat16 else x
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-        torch.testing.assert_close(layer(x), plain(x))
+        made = layer(x)
+    torch.testing.assert_close(made, plain(x.float()))
+
+
+def test_a_norm_of_what_autocast_made_is_computed_in_single_precision() -> None:
+    torch.manual_seed(0)
+    layer, x = ChannelNorm(6), (100.0 + torch.randn(2, 6, 3, 4)).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer(x), layer(x.float()))

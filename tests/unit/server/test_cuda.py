@@ -1,0 +1,73 @@
+"""What only a GPU can show: steps in bfloat16, noise of its own generator, latents by its arithmetic."""
+
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from microdose.base import LoadedBase
+from microdose.engine import Graph, hyper_from
+from microdose.latents import decode_picture
+from microdose.segment import parse_segment
+from microdose_server.codec.encode import Encoder
+from microdose_server.codec.presets import PRESETS
+from microdose_server.codec.teacher import Teacher
+from microdose_server.training.adversarial import AdversarialRun
+from microdose_server.training.checkpoint import load_state
+from microdose_server.training.data import Pixels
+from microdose_server.training.loop import Budget, Run, StepReport, train
+from microdose_server.training.lpips import LPIPS
+from microdose_server.training.precision import placed
+from microdose_server.training.recipe import Recipe, StageTwo
+
+DEVICE = "cuda"
+
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(),
+    reason="NO GPU HERE: not tested are training steps in bfloat16 in both stages, finite gradients there, "
+    "resumption with the GPU's noise, and that what a GPU encodes a CPU decodes",
+)
+
+
+def fresh(stage: int) -> Run:
+    """A run of a teacher with norms, every term of its loss at work."""
+    torch.manual_seed(7)
+    teacher = Teacher(replace(PRESETS["tiny"], norm=True))
+    if stage == 1:
+        return Run(teacher, Recipe(batch=2, crop=64).continued(), DEVICE)
+    return AdversarialRun(teacher, StageTwo(batch=2, crop=64), DEVICE)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_step_moves_every_part_and_a_resumed_run_goes_on(
+    stage: int, photographs: list[Pixels], tmp_path: Path
+) -> None:
+    lpips, path, reports = placed(LPIPS(), DEVICE), tmp_path / "run.pt", list[StepReport]()
+    run = fresh(stage)
+    before = {name: value.detach().clone() for name, value in run.teacher.named_parameters()}
+    train(run, photographs, lpips, Budget(steps=2), path, reports.append)
+    for name, value in run.teacher.named_parameters():
+        assert value.dtype == torch.float32, name
+        assert value.grad is None or bool(value.grad.isfinite().all()), name
+    moved = {name for name, value in run.teacher.named_parameters() if not torch.equal(value, before[name])}
+    assert {name.partition(".")[0] for name in moved} == {"g_a", "hyperprior", "g_s"}
+    train(run, photographs, lpips, Budget(steps=3), tmp_path / "straight.pt", reports.append)
+    straight, resumed = run.state(), fresh(stage)
+    resumed.restore(load_state(path, "tiny", stage))
+    train(resumed, photographs, lpips, Budget(steps=3), path, reports.append)
+    assert [report.step for report in reports] == [1, 2, 3, 3]
+    assert reports[3].loss == pytest.approx(reports[2].loss, rel=1e-2)
+    assert torch.equal(*(state.noise_rng[0] for state in (straight, resumed.state())))
+
+
+def test_a_cpu_decodes_what_a_gpu_encodes(
+    tiny_teacher: Teacher, tiny_teacher_base: LoadedBase, photographs: list[Pixels]
+) -> None:
+    encoder = Encoder(DEVICE, placed(deepcopy(tiny_teacher), DEVICE), tiny_teacher_base)
+    encoded = encoder.encode(photographs[0])
+    hyper = hyper_from(Graph(tiny_teacher_base.hyper))
+    y_hat = decode_picture(parse_segment(encoded.segment), tiny_teacher_base, hyper)
+    assert np.array_equal(y_hat.view(np.uint32), encoded.y_hat.view(np.uint32))
