@@ -8,10 +8,10 @@ Training sees what coding sees: every picture goes through the server's intake, 
 eight-bit sRGB, or refuses it. A shard is read member by member; nothing is unpacked to disk.
 """
 
+import logging
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,10 @@ from microdose_server.training.data import Pixels
 SHARD = ".tar"
 THREADS = 4
 LIMITS = Limits()
+NAMED = 10
+"""A message tells so many of what it is about, and how many more there are."""
+
+log = logging.getLogger(__name__)
 
 
 class _File(NamedTuple):
@@ -33,25 +37,57 @@ class _File(NamedTuple):
     data: bytes
 
 
+class _Photo(NamedTuple):
+    """What intake made of a file: `pixels` [H, W, 3]; where it refuses one, the reason."""
+
+    name: str
+    pixels: Pixels | None
+    refusal: str = ""
+
+
 def load_photos(source: Path, least_side: int) -> list[Pixels]:
     """Every picture as [H, W, 3]: those of a folder by name, those of a shard in its order. Files without the
-    suffix of a picture are passed over.
+    suffix of a picture are passed over, and, with a warning, pictures with a side shorter than `least_side`.
 
     Raises:
         NotFound: there is no such folder or file.
-        BadUpload: it holds no picture, one has a side shorter than `least_side`, or a shard is damaged.
-        BadPicture: intake refuses one.
+        BadUpload: it holds no picture, or none that is large enough, or a shard is damaged.
+        BadPicture: intake refuses some.
     """
     if not source.exists():
         raise NotFound(f"there is no {source}; give a folder of pictures, or a plain {SHARD} file of them")
     with ThreadPoolExecutor(THREADS) as pool:
-        photos = list(pool.map(partial(_decode, least_side=least_side), _files(source)))
+        photos = list(pool.map(_decode, _files(source)))
     if not photos:
         kinds = ", ".join(sorted(PICTURE_SUFFIXES))
         raise BadUpload(
             f"{source} holds no picture; give a folder of {kinds} files, or plain {SHARD} files of them"
         )
-    return photos
+    if refused := [f"{photo.name}: {photo.refusal}" for photo in photos if photo.refusal]:
+        raise BadPicture(f"repair or take out what is refused: {_listed(refused)}")
+    return _large_enough(photos, least_side, source)
+
+
+def _large_enough(photos: Sequence[_Photo], least_side: int, source: Path) -> list[Pixels]:
+    large, small = [], []
+    for name, pixels, _ in photos:
+        assert pixels is not None
+        height, width, _ = pixels.shape
+        if min(height, width) < least_side:
+            small.append(f"{name} is {width}x{height}")
+        else:
+            large.append(pixels)
+    told = f"{len(small)} of {len(photos)} pictures have a side below {least_side} pixels: {_listed(small)}"
+    if not large:
+        raise BadUpload(f"{source}: {told}; give larger ones, or smaller crops")
+    if small:
+        log.warning("passing over what training cannot use: %s", told)
+    return large
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = f"; and {len(items) - NAMED} more" if len(items) > NAMED else ""
+    return "; ".join(items[:NAMED]) + more
 
 
 def _files(source: Path) -> Iterator[_File]:
@@ -86,13 +122,8 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> by
     return data
 
 
-def _decode(file: _File, least_side: int) -> Pixels:
+def _decode(file: _File) -> _Photo:
     try:
-        picture = read_picture(file.data, LIMITS)
+        return _Photo(file.name, read_picture(file.data, LIMITS).pixels)
     except BadPicture as error:
-        raise BadPicture(f"{file.name}: {error}; repair it or take it out") from None
-    if min(picture.width, picture.height) < least_side:
-        raise BadUpload(
-            f"{file.name} is {picture.width}x{picture.height}; training needs {least_side} pixels a side"
-        )
-    return picture.pixels
+        return _Photo(file.name, None, str(error))

@@ -55,8 +55,36 @@ def test_refuses_folders_without_pictures(tmp_path: Path) -> None:
         load_photos(tmp_path / "missing", 16)
 
 
-def test_refuses_pictures_that_are_too_small(photo_folder: Path) -> None:
-    with pytest.raises(BadUpload, match=r"00\.png is 240x200; training needs 201"):
+def test_every_refused_picture_is_named_or_counted(tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"{number:02}.png").write_bytes(encode(photo(number))[:300])
+    (tmp_path / "good.png").write_bytes(encode(photo()))
+    with pytest.raises(BadPicture) as raised:
+        load_photos(tmp_path, 16)
+    told = str(raised.value)
+    assert all(f"{number:02}.png: " in told for number in range(10))
+    assert "10.png" not in told
+    assert told.endswith("; and 2 more")
+
+
+def test_pictures_that_are_too_small_are_passed_over_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, (width, height) in enumerate([(96, 64), (80, 96), (63, 80)]):
+        (tmp_path / f"{number}.png").write_bytes(encode(photo(number, width, height)))
+    (only,) = load_photos(tmp_path, 80)
+    assert only.shape == (96, 80, 3)
+    (line,) = caplog.messages
+    assert "2 of 3 pictures have a side below 80 pixels" in line
+    assert "0.png is 96x64; " in line
+    assert line.endswith("2.png is 63x80")
+    caplog.clear()
+    assert len(load_photos(tmp_path, 63)) == 3
+    assert not caplog.messages
+
+
+def test_refuses_folders_in_which_no_picture_is_large_enough(photo_folder: Path) -> None:
+    with pytest.raises(BadUpload, match=r"4 of 4 pictures .* 201 pixels: .*00\.png is 240x200"):
         load_photos(photo_folder, 201)
 
 
