@@ -23,7 +23,8 @@ from microdose_server.codec.student import STUDENTS, Student, student_from_onnx
 from microdose_server.codec.teacher import Teacher
 from microdose_server.distil.generic import Aim, GenericRun, distil_generic, generic_recipe
 from microdose_server.distil.progress import Progress
-from microdose_server.training.data import Pixels, crops
+from microdose_server.training.batches import Batches
+from microdose_server.training.data import Pixels
 from microdose_server.training.loop import Budget
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.photos import load_photos
@@ -91,9 +92,10 @@ def run(arguments: argparse.Namespace) -> int:
         resume(training, saved, checkpoint)
     # Another seed after a resumption: the run goes on with crops that it has not seen.
     rng = np.random.default_rng([0, training.step])
-    batches = crops(photos, recipe.batch, recipe.crop, rng)
     lpips, budget = placed(LPIPS(), arguments.device), Budget(arguments.steps, arguments.hours)
-    student = distil_generic(training, batches, lpips, budget, _reporter(arguments.json), _saver(checkpoint))
+    report, save = _reporter(arguments.json), _saver(checkpoint)
+    with Batches(photos, recipe.batch, recipe.crop, rng) as batches:
+        student = distil_generic(training, batches, lpips, budget, report, save)
     name = arguments.name or f"{folder.name}-{student_name}"
     export(folder, student_name, name, teacher.cpu(), student, photos)
     checkpoint.unlink(missing_ok=True)
