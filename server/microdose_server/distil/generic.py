@@ -94,13 +94,14 @@ class GenericRun:
 
     @torch.no_grad()
     def carry_thumbnail(self, x: Tensor) -> None:
-        """Let a fresh light student start from a blocky picture, fitted to the teacher's of x [N, 3, H, W].
+        """Let a fresh light student start from a blocky picture, fitted to its aim on x [N, 3, H, W].
 
         The paper's form needs none: it starts from what the teacher paints without its tower.
         """
         if isinstance(self.student, LightStudent):
             labelled = self.teacher(x)
-            carry_thumbnail(self.student, *fit_thumbnail(labelled.y_hat, labelled.x_hat.clamp(0.0, 1.0)))
+            goal = torch.lerp(x, labelled.x_hat.clamp(0.0, 1.0), self.aim.alpha)
+            carry_thumbnail(self.student, *fit_thumbnail(labelled.y_hat, goal))
 
     @torch.no_grad()
     def take_up(self, student: Student) -> None:
@@ -223,7 +224,8 @@ def _step(run: GenericRun, x: Tensor, lpips: LPIPS, progress: float) -> tuple[fl
     must_be_finite("loss", loss, run.step)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(run.student.parameters(), run.recipe.clip_norm)
+    trained = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
+    norm = torch.nn.utils.clip_grad_norm_(trained, run.recipe.clip_norm)
     must_be_finite("gradient", norm, run.step)
     run.optimizer.step()
     return loss.item(), mse

@@ -1,4 +1,6 @@
+import copy
 import math
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -52,6 +54,26 @@ def test_starts_from_a_thumbnail(tiny_teacher: Teacher, photographs: list[Pixels
     run.carry_thumbnail(x)
     _, after = run.loss(x, lpips, 0.0)
     assert after < 0.2 * before
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_the_thumbnail_is_of_what_is_aimed_at(
+    alpha: float, tiny_teacher: Teacher, photographs: list[Pixels]
+) -> None:
+    x = torch.cat(batches(photographs, 3))
+    black = copy.deepcopy(tiny_teacher)
+    for parameter in black.g_s.parameters():
+        parameter.zero_()  # its pictures are black, its latents the same
+    blocks = []
+    for teacher in (tiny_teacher, black):
+        run = GenericRun.start(teacher, STUDENTS["tiny"], RECIPE, aim=Aim(alpha))
+        run.carry_thumbnail(x)
+        with torch.no_grad():
+            x_hat = functional_call(run.student, run.degradation(), (teacher(x).y_hat,))
+        blocks.append(torch.nn.functional.avg_pool2d(x_hat, 16))
+    goal = torch.nn.functional.avg_pool2d((1.0 - alpha) * x, 16)
+    torch.testing.assert_close(blocks[1].mean(), goal.mean(), atol=0.01, rtol=0.01)
+    assert torch.equal(*blocks) == (alpha == 0.0)
 
 
 @pytest.mark.parametrize("shape", ["tiny", "paper"])
@@ -208,6 +230,32 @@ def test_a_loss_that_is_no_number_ends_it(photographs: list[Pixels], lpips: LPIP
 
     with pytest.raises(Diverged, match="loss is nan at step 2"):
         distil_generic(run, iter(batches(photographs, 9)), lpips, Budget(steps=5), poison)
+
+
+@pytest.mark.parametrize("part", ["student", "degradation", "adapter"])
+def test_a_gradient_that_is_no_number_reaches_no_weights(
+    part: str, tiny_teacher: Teacher, photographs: list[Pixels], lpips: LPIPS
+) -> None:
+    run = GenericRun.start(tiny_teacher, STUDENTS["tiny"], RECIPE, aim=Aim(features=0.5))
+    trained = {"student": run.student, "degradation": run.degradation, "adapter": run._inside.adapter}
+    weights = next(trained[part].parameters())
+    before = weights.detach().clone()
+    weights.register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(Diverged, match="gradient is nan at step 0"):
+        distil_generic(run, iter(batches(photographs, 5)), lpips, Budget(steps=1), lambda progress: None)
+    if part != "student":  # which the thumbnail changes
+        assert torch.equal(weights, before)
+
+
+def test_gradients_are_clipped_over_all_that_learns(
+    tiny_teacher: Teacher, photographs: list[Pixels], lpips: LPIPS
+) -> None:
+    recipe = replace(RECIPE, clip_norm=1e-3)
+    run = GenericRun.start(tiny_teacher, STUDENTS["tiny"], recipe, aim=Aim(features=0.5))
+    distil_generic(run, iter(batches(photographs, 5)), lpips, Budget(steps=1), lambda progress: None)
+    gradients = [each.grad for each in (*run._inside.parameters(), *run.degradation.parameters())]
+    found = torch.stack([gradient.norm() for gradient in gradients if gradient is not None]).norm()
+    assert float(found) == pytest.approx(1e-3, rel=1e-2)
 
 
 def test_a_student_learns_faster_than_a_teacher() -> None:
