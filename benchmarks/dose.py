@@ -145,13 +145,14 @@ def table(found: Mapping[str, Any]) -> str:
     for name, numbers in found["sequences"].items():
         lines.append(f"{name}: {numbers['pictures']} pictures")
         lines.append(
-            "  variant               dose, bytes     bpp   to teacher: dB  LPIPS   to original: dB  LPIPS"
+            "  variant               dose, bytes     bpp  to teacher: dB  LPIPS  to original: dB  LPIPS moved"
         )
         for title, row in numbers["variants"].items():
             near, true = row["to_teacher"], row["to_original"]
             lines.append(
                 f"  {title:19}{row['dose_bytes']:11}{row['bpp_total']:8.4f}"
-                f"{near['psnr']:16.2f}{near['lpips']:8.4f}{true['psnr']:17.2f}{true['lpips']:8.4f}"
+                f"{near['psnr']:15.2f}{near['lpips']:8.4f}{true['psnr']:16.2f}{true['lpips']:8.4f}"
+                f"{true['lpips_moved']:7.4f}"
             )
         lines += [f"  {figure}: {value}" for figure, value in found["figures"][name].items()]
     return "\n".join(lines)

@@ -31,7 +31,7 @@ from microdose_server.evaluate import program
 from microdose_server.evaluate.codecs import Codec, encode_to_bytes, why_absent
 from microdose_server.evaluate.curves import Curve, plot, read_curves
 from microdose_server.evaluate.machine import machine
-from microdose_server.evaluate.metrics import Pixels, dists, lpips, ms_ssim, psnr
+from microdose_server.evaluate.metrics import Pixels, dists, lpips, lpips_moved, ms_ssim, psnr
 from microdose_server.evaluate.pictures import picture_files, read_pictures
 
 LEAST_SIDE = 161
@@ -58,6 +58,7 @@ class Quality:
     psnr: float
     ms_ssim: float
     lpips: float
+    lpips_moved: float
     dists: float
 
 
@@ -80,7 +81,7 @@ class Measured:
 def judge(original: Pixels, shown: Pixels, size: int, allowed: int) -> Quality:
     """The quality of `shown`, coded in `size` bytes where `allowed` were to be had."""
     height, width, _ = original.shape
-    distances = (metric(original, shown) for metric in (psnr, ms_ssim, lpips, dists))
+    distances = (metric(original, shown) for metric in (psnr, ms_ssim, lpips, lpips_moved, dists))
     return Quality(8 * size / (height * width), size / allowed, *distances)
 
 
@@ -122,7 +123,7 @@ def figures(average: Measured) -> dict[str, Any]:
     numbers = asdict(average.teacher)
     del numbers["bytes_ratio"]
     equal = {rival.codec: quality for rival, quality in average.rivals.items() if rival.rate == 1.0}
-    for name in ("bpp", "lpips", "psnr", "ms_ssim", "dists"):
+    for name in ("bpp", "lpips", "lpips_moved", "psnr", "ms_ssim", "dists"):
         values = {codec.value: getattr(quality, name) for codec, quality in equal.items()}
         numbers[f"{name}_at_equal_bytes"] = values
     numbers["bytes_ratio"] = {codec.value: quality.bytes_ratio for codec, quality in equal.items()}
@@ -169,9 +170,9 @@ def _row(name: str, measured: Measured) -> dict[str, Any]:
 def table(found: Mapping[str, Any]) -> str:
     """The figures, for people."""
     numbers = found["figures"]
-    lines = ["                bpp    bytes   PSNR, dB   MS-SSIM    LPIPS    DISTS"]
-    row = "{:10}{:9.4f}{:8.2f}x{:11.2f}{:10.4f}{:9.4f}{:9.4f}".format
-    columns = ("bpp", "psnr", "ms_ssim", "lpips", "dists")
+    lines = ["                bpp    bytes   PSNR, dB   MS-SSIM    LPIPS   moved    DISTS"]
+    row = "{:10}{:9.4f}{:8.2f}x{:11.2f}{:10.4f}{:9.4f}{:8.4f}{:9.4f}".format
+    columns = ("bpp", "psnr", "ms_ssim", "lpips", "lpips_moved", "dists")
     bpp, *values = (numbers[name] for name in columns)
     lines.append(row("teacher", bpp, 1, *values))
     for codec, ratio in numbers["bytes_ratio"].items():

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from microdose_server.training.lpips import LPIPS, Features
+from microdose_server.training.lpips import LPIPS, Features, Phase
 from microdose_server.training.recipe import Recipe
 
 LPIPS_LEAST_SIDE = 64
@@ -13,25 +13,25 @@ LPIPS_LEAST_SIDE = 64
 
 
 class Reference(NamedTuple):
-    """The pictures [N, 3, H, W] to come near, in 0..1, and their LPIPS features.
-
-    The features are kept because a tile comes round many times and its target never changes.
-    """
+    """The pictures [N, 3, H, W] to come near, in 0..1, their LPIPS features and the phase of these."""
 
     pixels: Tensor
     features: Features | None
+    phase: Phase = (0, 0)
 
 
 @torch.no_grad()
-def reference_of(pixels: Tensor, lpips: LPIPS) -> Reference:
+def reference_of(pixels: Tensor, lpips: LPIPS, phase: Phase = (0, 0)) -> Reference:
     """What `distortion` compares with."""
     large_enough = min(pixels.shape[-2:]) >= LPIPS_LEAST_SIDE
-    return Reference(pixels, lpips.embed(pixels) if large_enough else None)
+    return Reference(pixels, lpips.embed(pixels, phase) if large_enough else None, phase)
 
 
 def distortion(x_hat: Tensor, reference: Reference, lpips: LPIPS, recipe: Recipe) -> Tensor:
     """k_M * MSE (0..255) + k_P * LPIPS of pictures [N, 3, H, W] in 0..1, a scalar."""
     total = recipe.k_m * 255.0**2 * torch.mean((x_hat - reference.pixels) ** 2)
     if reference.features is not None:
-        total = total + recipe.k_p * lpips.between(lpips.embed(x_hat), reference.features).mean()
+        total = (
+            total + recipe.k_p * lpips.between(lpips.embed(x_hat, reference.phase), reference.features).mean()
+        )
     return total

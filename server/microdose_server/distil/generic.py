@@ -141,7 +141,8 @@ class GenericRun:
         if progress < self.recipe.perceptual_from:
             return self.recipe.k_m * 255.0**2 * torch.mean((x_hat - goal) ** 2)
         seen = slice(self.recipe.perceptual_crops)
-        return distortion(x_hat[seen], reference_of(goal[seen], lpips), lpips, self.recipe)
+        down, right = torch.randint(self.recipe.perceptual_phases, (2,)).tolist()
+        return distortion(x_hat[seen], reference_of(goal[seen], lpips, (down, right)), lpips, self.recipe)
 
     @torch.no_grad()
     def average(self, step: int) -> None:

@@ -10,6 +10,7 @@ student by least squares, stands between them.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -19,12 +20,12 @@ from microdose_server.codec.discriminator import Discriminator
 from microdose_server.codec.student import Student
 from microdose_server.distil.distance import Reference, distortion, reference_of
 from microdose_server.distil.tiles import Piece, Target, Tile, cut
-from microdose_server.training.lpips import LPIPS
+from microdose_server.training.lpips import LPIPS, PHASES, Phase
 from microdose_server.training.precision import placed
 from microdose_server.training.recipe import Recipe
 
-KEPT_REFERENCES = 160
-"""Tiles whose LPIPS features stay in memory: by their shapes, 2.6 MB for a tile of 256 x 256 pixels."""
+KEPT_REFERENCES = 32
+"""Judged tiles whose LPIPS features stay in memory: by their shapes, 2.6 MB for one of 256 x 256 pixels."""
 RIDGE = 1e-3
 
 
@@ -69,13 +70,13 @@ class Objective:
             start = sum(float(self.distortion({}, tile)) for tile in tiles)
         self._feature_weight = self.features * start / max(wrong, 1e-12)
 
-    def loss(self, weights: dict[str, Tensor], tile: Tile) -> tuple[Tensor, float]:
-        """(what to minimise on a tile, MSE of the picture in 0..1)."""
+    def loss(self, weights: dict[str, Tensor], tile: Tile, phase: Phase = (0, 0)) -> tuple[Tensor, float]:
+        """(what to minimise on a tile that LPIPS sees in this phase, MSE of the picture in 0..1)."""
         piece = cut(self.targets[tile.picture], tile)
         y_hat = piece.y_hat.to(self.device)
         trunk, made = self._run(weights, y_hat)
         x_hat = made[:, :, piece.inside[0], piece.inside[1]]
-        reference = self._reference(tile, piece.pixels)
+        reference = reference_of(piece.pixels.to(self.device), self.lpips, phase)
         loss = distortion(x_hat, reference, self.lpips, self.distance)
         if self._adapter is not None:
             loss = loss + self._feature_weight * self._feature_error(trunk, _tower(piece).to(self.device))
@@ -85,7 +86,7 @@ class Objective:
 
     @torch.no_grad()
     def distortion(self, weights: dict[str, Tensor], tile: Tile) -> Tensor:
-        """The distortion alone, a scalar."""
+        """Distortion alone, a scalar: a tile is judged in one phase, the same each time, but tiles differ."""
         piece = cut(self.targets[tile.picture], tile)
         _, made = self._run(weights, piece.y_hat.to(self.device))
         x_hat = made[:, :, piece.inside[0], piece.inside[1]]
@@ -102,11 +103,17 @@ class Objective:
 
     def _reference(self, tile: Tile, pixels: Tensor) -> Reference:
         if tile not in self._references:
-            found = reference_of(pixels.to(self.device), self.lpips)
+            found = reference_of(pixels.to(self.device), self.lpips, own_phase(tile))
             if len(self._references) >= KEPT_REFERENCES:
                 return found
             self._references[tile] = found
         return self._references[tile]
+
+
+def own_phase(tile: Tile) -> Phase:
+    """The phase that a tile is judged in."""
+    down, right = np.random.default_rng((tile.picture, tile.top, tile.left)).integers(PHASES, size=2).tolist()
+    return down, right
 
 
 class _TrunkAndPicture(nn.Module):

@@ -12,6 +12,7 @@ from microdose_server.distil.objective import Objective
 from microdose_server.distil.patch import Group, Patch, Steps
 from microdose_server.distil.tiles import Tile, tiles_of
 from microdose_server.training.loop import must_be_finite
+from microdose_server.training.lpips import PHASES
 from microdose_server.training.muon import balanced, is_matrix
 
 BETAS = (0.9, 0.99)
@@ -112,8 +113,10 @@ class Overfit:
         return self.trained[self.order.pop()]
 
     def step(self, learner: Learner, steps: Steps | None, fraction: float) -> tuple[float, float]:
-        """One step of learning on one tile; (loss, MSE). Raises Diverged."""
-        loss, mse = self.objective.loss(self.patch.weights(steps), self.draw())
+        """One step of learning on one tile, which LPIPS sees in any phase; (loss, MSE). Raises Diverged."""
+        tile = self.draw()
+        down, right = self.rng.integers(PHASES, size=2).tolist()
+        loss, mse = self.objective.loss(self.patch.weights(steps), tile, (down, right))
         must_be_finite("loss", loss, learner.steps)
         loss.backward()
         learner.step(self.patch, fraction)

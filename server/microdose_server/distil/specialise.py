@@ -32,7 +32,7 @@ from microdose_server.training.lpips import LPIPS
 
 __all__ = ["Budget", "Dosed", "OverfitRecipe", "Progress", "Target", "specialise"]
 
-RUN = 1
+RUN = 2
 """The version of what a checkpoint holds; one of another is not gone on with."""
 
 

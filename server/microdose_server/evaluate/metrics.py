@@ -1,4 +1,4 @@
-"""How far a picture uint8 [H, W, 3], sRGB, is from another: PSNR, MS-SSIM, LPIPS, DISTS."""
+"""How far a picture uint8 [H, W, 3], sRGB, is from another one: PSNR, MS-SSIM, LPIPS (also moved), DISTS."""
 
 import functools
 import math
@@ -15,6 +15,8 @@ from microdose_server.training.lpips import LPIPS
 Pixels = NDArray[np.uint8]
 
 PEAK = 255.0
+MOVED = 3
+"""Rows and columns: no multiple of AlexNet's first stride, 4, and so of none of its others."""
 
 
 def psnr(a: Pixels, b: Pixels) -> float:
@@ -33,6 +35,15 @@ def lpips(a: Pixels, b: Pixels) -> float:
     """LPIPS v0.1 with AlexNet, 0 for equal pictures. Needs its weights: see `training.lpips_weights`."""
     with torch.inference_mode():
         return float(_lpips()(tensor_of(a), tensor_of(b)))
+
+
+def lpips_moved(a: Pixels, b: Pixels) -> float:
+    """LPIPS of the pictures without their first rows and columns.
+
+    A codec that was trained by LPIPS on a grid knows where its layers look; moved, they look between. For
+    another codec it makes no difference.
+    """
+    return lpips(a[MOVED:, MOVED:], b[MOVED:, MOVED:])
 
 
 def dists(a: Pixels, b: Pixels) -> float:

@@ -23,7 +23,7 @@ from microdose.resources import DoseAim, DoseChoice, Frame
 from microdose_server.codec.encode import Encoder
 from microdose_server.distil.rate import DEFAULT_LMBDA
 from microdose_server.distil.specialise import Budget, Dosed, Progress, Target, specialise
-from microdose_server.evaluate.metrics import Pixels, dists, lpips, psnr
+from microdose_server.evaluate.metrics import Pixels, dists, lpips, lpips_moved, psnr
 from microdose_server.evaluate.sequences import spread
 from microdose_server.jobs.publication import Coded, Epoch, make_publication
 from microdose_server.training.recipe import Recipe
@@ -31,10 +31,13 @@ from microdose_server.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Quality:
-    """Means over pictures: PSNR in dB (of the mean squared error), LPIPS, DISTS (None: not measured)."""
+    """Means over pictures: PSNR in dB (of the mean squared error), LPIPS, LPIPS moved (see `metrics`), DISTS
+    (None: not measured).
+    """
 
     psnr: float
     lpips: float
+    lpips_moved: float
     dists: float | None
 
     @property
@@ -52,7 +55,8 @@ def quality(references: Sequence[Pixels], shown: Sequence[Pixels], dists_of: int
     error = fmean(10.0 ** (-psnr(*pair) / 10.0) for pair in pairs)
     some = [dists(*pairs[n]) for n in spread(len(pairs), dists_of)] if dists_of else []
     decibels = -10.0 * float(np.log10(max(error, 1e-10)))
-    return Quality(decibels, fmean(lpips(*pair) for pair in pairs), fmean(some) if some else None)
+    near, moved = (fmean(metric(*pair) for pair in pairs) for metric in (lpips, lpips_moved))
+    return Quality(decibels, near, moved, fmean(some) if some else None)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Study:
     ) -> "Study":
         """Code a sequence."""
         encoded = [encoder.encode(picture) for picture in originals]
-        targets = [Target(each.y_hat, each.x_hat) for each in encoded]
+        targets = [Target(each.y_hat, each.x_hat, each.tower) for each in encoded]
         return cls(encoder.base, originals, [each.segment for each in encoded], targets, dists_of, lmbda)
 
     @property

@@ -17,6 +17,12 @@ from microdose_server.training.lpips_weights import WEIGHTS
 
 Features = tuple[Tensor, ...]
 
+PHASES = 16
+"""Pixels from one sample of AlexNet's deepest maps to the next. Pictures that are coded on a grid of so many
+are seen at the same places of the grid, again and again: what lies between them may go wrong for nothing."""
+Phase = tuple[int, int]
+"""By how many pixels, 0..PHASES - 1, pictures are rolled down and right before they are seen."""
+
 CHANNELS = (64, 192, 384, 256, 256)
 MEAN = (-0.030, -0.088, -0.188)
 DEVIATION = (0.458, 0.448, 0.450)
@@ -71,14 +77,14 @@ class LPIPS(nn.Module):
             # A head only ever weighs squared differences, so its root can weigh the features instead.
             self.register_buffer(f"root{k}", head.clamp_min(0).sqrt())
 
-    def embed(self, x: Tensor) -> Features:
+    def embed(self, x: Tensor, phase: Phase = (0, 0)) -> Features:
         """Five feature maps of pictures [N, 3, H, W] in 0..1, H and W at least 63.
 
         Distances are plain squared differences of them. Keep those of a fixed target instead of
         computing them in every step.
         """
         maps: list[Tensor] = []
-        x = (2 * x - 1 - self.shift) / self.scale
+        x = (2 * torch.roll(x, phase, (2, 3)) - 1 - self.shift) / self.scale
         for layer in self.features:
             x = layer(x)
             if isinstance(layer, nn.ReLU):
@@ -96,6 +102,6 @@ class LPIPS(nn.Module):
         terms = [(p - q).square().sum(dim=1).mean(dim=(1, 2)) for p, q in zip(a, b, strict=True)]
         return torch.stack(terms).sum(dim=0)
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, phase: Phase = (0, 0)) -> Tensor:
         """Distances [N] between pictures x and y, float [N, 3, H, W] in 0..1; they may leave the range."""
-        return self.between(self.embed(x), self.embed(y))
+        return self.between(self.embed(x, phase), self.embed(y, phase))

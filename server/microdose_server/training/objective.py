@@ -75,7 +75,7 @@ def _fidelity(
     if progress >= recipe.perceptual_from:
         # Where there are more processes than crops to look at, each looks at one.
         seen = slice(max(1, recipe.perceptual_crops // peers.count))
-        by = torch.randint(recipe.perceptual_phases, (2,)).tolist()
-        perceptual = lpips(*(torch.roll(each[seen], by, (2, 3)) for each in (output.x_hat, x))).mean()
+        down, right = torch.randint(recipe.perceptual_phases, (2,)).tolist()
+        perceptual = lpips(output.x_hat[seen], x[seen], (down, right)).mean()
         loss = loss + recipe.k_p * perceptual
     return TeacherLoss(loss, bpp, mse.item(), perceptual.item())

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from microdose.errors import UnsupportedVersion
+from microdose_server.training.lpips import PHASES
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -44,9 +45,8 @@ class Recipe:
     """LPIPS of a blur teaches little, and on a CPU it is a large part of a step."""
     perceptual_crops: int = 4
     """LPIPS sees this many crops of each batch: an unbiased estimate of its mean at half the cost."""
-    perceptual_phases: int = 16
-    """LPIPS sees crops rolled by less than this many pixels, at random. Its layers look from every fourth to
-    every sixteenth pixel; were these the same in all crops, a grid could hide between them."""
+    perceptual_phases: int = PHASES
+    """LPIPS sees crops in one of so many phases each way, at random; 1 is without."""
     learning_rate: float = 4e-4
     least_learning_rate: float = 1e-5
     warm_up: float = 0.01

@@ -6,10 +6,10 @@ from microdose.base import LoadedBase
 from microdose_server.codec.discriminator import Discriminator
 from microdose_server.codec.student import student_from_onnx
 from microdose_server.distil.distance import distortion, reference_of
-from microdose_server.distil.objective import Objective, fit_adapter
+from microdose_server.distil.objective import Objective, fit_adapter, own_phase
 from microdose_server.distil.overfit import Overfit
-from microdose_server.distil.tiles import Target, cut
-from microdose_server.training.lpips import LPIPS
+from microdose_server.distil.tiles import Target, Tile, cut
+from microdose_server.training.lpips import LPIPS, PHASES
 from microdose_server.training.recipe import Recipe
 
 
@@ -35,12 +35,28 @@ def test_the_loss_of_a_tile_is_the_distortion_of_its_pixels(
     with torch.no_grad():
         student = student_from_onnx(tiny_teacher_base.student)
         x_hat = functional_call(student, {}, (piece.y_hat,))[..., piece.inside[0], piece.inside[1]]
-        expected = float(distortion(x_hat, reference_of(piece.pixels, lpips), lpips, Recipe()))
+        expected, judged = (
+            float(distortion(x_hat, reference_of(piece.pixels, lpips, phase), lpips, Recipe()))
+            for phase in ((3, 10), own_phase(tile))
+        )
+    loss, mse = run.objective.loss({}, tile, (3, 10))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    assert mse == pytest.approx(float(((x_hat - piece.pixels) ** 2).mean()), rel=1e-5)
     for _ in range(2):  # the second time the reference's features are at hand
-        loss, mse = run.objective.loss({}, tile)
-        assert float(loss) == pytest.approx(expected, rel=1e-5)
-        assert mse == pytest.approx(float(((x_hat - piece.pixels) ** 2).mean()), rel=1e-5)
-    assert float(run.objective.distortion({}, tile)) == pytest.approx(expected, rel=1e-5)
+        assert float(run.objective.distortion({}, tile)) == pytest.approx(judged, rel=1e-5)
+
+
+def test_tiles_are_judged_in_phases_of_their_own() -> None:
+    tiles = [
+        Tile(picture, top, top + 16, left, left + 16)
+        for picture in (0, 1)
+        for top in (0, 16)
+        for left in (0, 16)
+    ]
+    phases = [own_phase(tile) for tile in tiles]
+    assert phases == [own_phase(tile) for tile in tiles]
+    assert len(set(phases)) > len(tiles) // 2
+    assert all(0 <= part < PHASES for phase in phases for part in phase)
 
 
 def test_features_begin_as_a_share_of_the_distortion(
@@ -50,7 +66,8 @@ def test_features_begin_as_a_share_of_the_distortion(
     plain = [float(objective.loss({}, tile)[0]) for tile in run.tiles]
     objective.fit_features(run.tiles)
     both = [float(objective.loss({}, tile)[0]) for tile in run.tiles]
-    assert sum(both) == pytest.approx(1.25 * sum(plain), rel=1e-3)
+    start = sum(float(objective.distortion({}, tile)) for tile in run.tiles)
+    assert sum(both) - sum(plain) == pytest.approx(0.25 * start, rel=1e-3)
 
 
 @pytest.mark.parametrize("missing", [1, 2])

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from microdose.dose import DoseKind
 from microdose_server.distil.objective import Objective
@@ -15,6 +16,7 @@ from microdose_server.distil.overfit import (
 )
 from microdose_server.distil.patch import Group, Patch
 from microdose_server.distil.tiles import Target, Tile
+from microdose_server.training.lpips import Phase
 
 
 def test_learning_brings_the_student_nearer_to_the_teacher(run: Overfit) -> None:
@@ -24,6 +26,19 @@ def test_learning_brings_the_student_nearer_to_the_teacher(run: Overfit) -> None
         run.step(learner, None, 1.0)
     assert run.score(run.patch.weights(None), run.tiles) < before
     assert learner.steps == 12
+
+
+def test_lpips_sees_a_tile_in_another_phase_each_time(run: Overfit, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, whole = [], run.objective.loss
+
+    def watched(weights: dict[str, Tensor], tile: Tile, phase: Phase) -> tuple[Tensor, float]:
+        seen.append(phase)
+        return whole(weights, tile, phase)
+
+    monkeypatch.setattr(run.objective, "loss", watched)
+    for _ in range(4):
+        run.step(Learner(OverfitRecipe()), None, 1.0)
+    assert len(set(seen)) > 1
 
 
 def test_the_same_seed_learns_the_same(patch: Patch, objective: Objective) -> None:

@@ -3,7 +3,16 @@ import math
 import numpy as np
 import pytest
 
-from microdose_server.evaluate.metrics import Pixels, dists, lpips, ms_ssim, psnr, tensor_of
+from microdose_server.evaluate.metrics import (
+    MOVED,
+    Pixels,
+    dists,
+    lpips,
+    lpips_moved,
+    ms_ssim,
+    psnr,
+    tensor_of,
+)
 
 
 @pytest.fixture
@@ -28,6 +37,14 @@ def test_equal_pictures_are_perfect(picture: Pixels) -> None:
     assert ms_ssim(picture, picture) == pytest.approx(1)
     assert lpips(picture, picture) == 0
     assert dists(picture, picture) == pytest.approx(0, abs=1e-5)
+
+
+def test_moved_lpips_looks_at_the_picture_from_another_place(picture: Pixels) -> None:
+    other = picture.copy()
+    other[:MOVED] = 0
+    other[:, :MOVED] = 0
+    assert lpips(picture, other) > 0
+    assert lpips_moved(picture, other) == 0
 
 
 def test_worse_is_worse(picture: Pixels) -> None:

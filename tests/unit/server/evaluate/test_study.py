@@ -24,7 +24,7 @@ from tests.photos import photo
 from tests.students import fresh
 
 PICTURES = [photo(0, 130, 70), photo(9, 96, 64)]
-NEAR, FAR = Quality(40.0, 0.1, None), Quality(30.0, 0.2, None)
+NEAR, FAR = Quality(40.0, 0.1, 0.1, None), Quality(30.0, 0.2, 0.2, None)
 
 
 def variant(near: Quality, dose_bytes: int = 0, bpp: float = 0.5) -> Variant:
