@@ -222,11 +222,11 @@ def _step(run: GenericRun, x: Tensor, lpips: LPIPS, progress: float) -> tuple[fl
     for group in run.optimizer.param_groups:
         group["lr"] = run.recipe.learning_rate_at(progress)
     loss, mse = run.loss(x, lpips, progress)
-    must_be_finite("loss", loss, run.step)
+    must_be_finite("loss", loss.item(), run.step)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     trained = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(trained, run.recipe.clip_norm)
-    must_be_finite("gradient", norm, run.step)
+    must_be_finite("gradient", norm.item(), run.step)
     run.optimizer.step()
     return loss.item(), mse

@@ -117,7 +117,7 @@ class Overfit:
         tile = self.draw()
         down, right = self.rng.integers(PHASES, size=2).tolist()
         loss, mse = self.objective.loss(self.patch.weights(steps), tile, (down, right))
-        must_be_finite("loss", loss, learner.steps)
+        must_be_finite("loss", loss.item(), learner.steps)
         loss.backward()
         learner.step(self.patch, fraction)
         return loss.item(), mse

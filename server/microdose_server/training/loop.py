@@ -59,10 +59,10 @@ class StepReport(NamedTuple):
     waiting: float = 0.0
 
 
-def must_be_finite(what: str, value: Tensor, step: int) -> None:
-    """Raise Diverged for a scalar that is infinite or not a number."""
-    if not math.isfinite(value.item()):
-        raise Diverged(f"the {what} is {value.item()} at step {step}; go on with a lower learning rate")
+def must_be_finite(what: str, value: float, step: int) -> None:
+    """Raise Diverged for what is infinite or not a number."""
+    if not math.isfinite(value):
+        raise Diverged(f"the {what} is {value} at step {step}; go on with a lower learning rate")
 
 
 class Run:
@@ -112,7 +112,8 @@ class Run:
         self, loss: Tensor, trained: list[nn.Parameter], optimizer: torch.optim.Optimizer, rate: float
     ) -> None:
         """Move the trained weights down the gradient of the loss, the mean over all processes."""
-        must_be_finite("loss", loss, self.step)
+        # The mean: were only the process whose loss it is to stop, the others would wait for its gradients.
+        must_be_finite("loss", self.peers.mean(loss.item()), self.step)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
@@ -120,7 +121,7 @@ class Run:
         self.peers.average_gradients(trained)
         norm = torch.nn.utils.clip_grad_norm_(trained, self.recipe.clip_norm)
         # A finite loss may have a gradient that is not: found now, it reaches neither weights nor checkpoint.
-        must_be_finite("gradient", norm, self.step)
+        must_be_finite("gradient", norm.item(), self.step)
         optimizer.step()
 
     @torch.no_grad()

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,13 @@ def test_a_gradient_that_is_no_number_never_reaches_the_weights(
     assert torch.equal(weights, before)
 
 
+def test_gradients_are_clipped(lpips: LPIPS) -> None:
+    run = fresh(replace(RECIPE, clip_norm=1e-3))
+    run.advance(torch.rand(1, 3, 64, 64), lpips, 0.5)
+    norms = [parameter.grad.norm() for parameter in run.trained if parameter.grad is not None]
+    assert float(torch.stack(norms).norm()) == pytest.approx(1e-3, rel=1e-3)
+
+
 def test_a_run_by_another_optimiser_is_refused() -> None:
     run = fresh()
     state = run.state()
@@ -142,9 +150,9 @@ def test_a_run_by_another_optimiser_is_refused() -> None:
 
 
 def test_finite_numbers_pass() -> None:
-    must_be_finite("loss", torch.tensor(1e30), 5)
+    must_be_finite("loss", 1e30, 5)
     with pytest.raises(Diverged, match="loss is inf at step 5"):
-        must_be_finite("loss", torch.tensor(math.inf), 5)
+        must_be_finite("loss", math.inf, 5)
 
 
 def test_budgets_end_by_steps_or_by_hours() -> None:

@@ -1,4 +1,6 @@
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from microdose_server.codec.teacher import Teacher
 from microdose_server.training.data import Pixels
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.objective import discriminator_loss, stage_one_loss, stage_two_loss
+from microdose_server.training.peers import Peers
 from microdose_server.training.recipe import Recipe, StageTwo
 
 
@@ -39,6 +42,30 @@ def test_the_loss_is_the_weighed_sum(
     assert float(loss.loss) == pytest.approx(
         float(recipe.k_m * 255**2 * mse + rate + recipe.k_p * perceptual)
     )
+
+
+@dataclass(frozen=True)
+class Costlier(Peers):
+    """One process of several, whose crops cost less than the mean."""
+
+    def means(self, values: Sequence[float]) -> list[float]:
+        return [value + 1.0 for value in values]
+
+
+def test_the_rate_of_all_processes_picks_the_weight(
+    tiny_teacher: Teacher, lpips: LPIPS, x: torch.Tensor
+) -> None:
+    """Also where that of its own crops would pick the other."""
+    with torch.no_grad():
+        own = tiny_teacher(x).rounded_bits.item() / (2 * 64 * 64)
+    recipe = Recipe(target_bpp=own + 0.5, k_m=0.0, k_p=0.0)
+    torch.manual_seed(0)
+    alone = stage_one_loss(tiny_teacher, lpips, x, recipe, 0.5)
+    torch.manual_seed(0)
+    shared = stage_one_loss(tiny_teacher, lpips, x, recipe, 0.5, Costlier(0, 2))
+    assert (alone.bpp, shared.bpp) == pytest.approx((own, own + 1.0))
+    ratio = recipe.lmbda_above / recipe.lmbda_below
+    assert shared.loss.item() == pytest.approx(ratio * alone.loss.item())
 
 
 def test_the_rounded_rate_steers_and_the_noisy_rate_is_minimised(lpips: LPIPS, x: torch.Tensor) -> None:

@@ -1,6 +1,7 @@
 """Real processes, joined as torchrun joins them."""
 
 import csv
+import math
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 import torch
 from torch import distributed
 
-from microdose.errors import BadUpload
+from microdose.errors import BadUpload, Diverged
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
 from microdose_server.evaluate.ports import free_port
@@ -84,6 +85,14 @@ def exchange(peers: Peers, path: Path) -> None:
     torch.save([layer.weight.grad, layer.weight.data, gathered, means], path / f"{peers.rank}.pt")
 
 
+def diverging(peers: Peers) -> None:
+    """A step in which only the last process has a loss that is no number."""
+    x = torch.rand(2, 3, 64, 64) * (math.nan if peers.rank == COUNT - 1 else 1.0)
+    with pytest.raises(Diverged, match="loss is nan at step 0"):
+        run_of(peers, PLAIN).advance(x, LPIPS(), 0.5)
+    assert peers.mean(float(peers.rank)) == 0.5  # all are here
+
+
 def _member(rank: int, port: int, work: Callable[..., None], arguments: tuple[object, ...]) -> None:
     torch.set_num_threads(1)
     os.environ |= {
@@ -104,10 +113,15 @@ def together(work: Callable[..., None], *arguments: object) -> None:
     port = free_port()
     context = get_context("spawn")
     members = [context.Process(target=_member, args=(rank, port, work, arguments)) for rank in range(COUNT)]
-    for member in members:
-        member.start()
-    for member in members:
-        member.join(300)
+    try:
+        for member in members:
+            member.start()
+        for member in members:
+            member.join(120)
+    finally:
+        for member in members:
+            if member.is_alive():
+                member.terminate()
     assert [member.exitcode for member in members] == [0] * COUNT
 
 
@@ -151,6 +165,10 @@ def test_what_they_exchange(tmp_path: Path) -> None:
     assert means == other[3] == [1.0, 0.5]
 
 
+def test_all_stop_where_one_diverges() -> None:
+    together(diverging)
+
+
 def test_alone_nothing_is_exchanged() -> None:
     weight = torch.nn.Parameter(torch.ones(2))
     weight.grad = torch.tensor([1.0, 2.0])
@@ -167,7 +185,7 @@ def test_torchrun_trains_one_teacher(photo_folder: Path, tmp_path: Path) -> None
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(COUNT)]
     options = ["--preset", "tiny", "--steps", "50", "--batch", "2", "--crop", "64", "--json"]
     train_it = ["-m", "microdose_server", "train", str(photo_folder), "-o", str(tmp_path / "run"), *options]
-    done = subprocess.run([*command, *train_it], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, *train_it], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1
     with (tmp_path / "run" / "curve.csv").open(newline="") as file:
