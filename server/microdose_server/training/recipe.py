@@ -1,8 +1,10 @@
 """HiFiC's two stages as data: what is minimised, to what rate, and how weights move over the run.
 
-The numbers are the paper's (Mentzer et al. 2020, section 4 and appendix A). Two ports of it disagree with the
-paper on the schedule: the rate weight is *halved*, not doubled, while the target rate is still relaxed, so
-that the codec learns to see before it learns to save.
+HiFiC's own (Mentzer et al. 2020, and its public code) are the losses with k_M, k_P and beta, the weight of
+the rate below its target, the batch, stage 2's learning rate, and how a run begins: the target is relaxed and
+the weight *halved*, so that the codec learns to see before it learns to save. (Justin-Tan's port doubles the
+weight; the code in TensorFlow has 2^-6 for the one below the target.) All other numbers are ours, for small
+teachers and short runs.
 """
 
 import math
@@ -44,7 +46,7 @@ class Recipe:
     perceptual_from: float = 0.3
     """LPIPS of a blur teaches little, and on a CPU it is a large part of a step."""
     perceptual_crops: int = 4
-    """LPIPS sees this many crops of each batch: an unbiased estimate of its mean at half the cost."""
+    """LPIPS sees so many crops of each batch, shared by all processes: an unbiased estimate of its mean."""
     perceptual_phases: int = PHASES
     """LPIPS sees crops in one of so many phases each way, at random; 1 is without."""
     learning_rate: float = 4e-4

@@ -21,7 +21,7 @@ def test_the_batchs_own_rate_picks_the_weight(progress: float) -> None:
 
 
 def test_the_target_is_relaxed_and_the_weight_halved_early() -> None:
-    """Ports of HiFiC double the weight instead."""
+    """A port of HiFiC doubles the weight instead."""
     early, late = 0.15, 0.25
     assert RECIPE.target_at(early) == pytest.approx(RECIPE.target_bpp * 1.43, rel=1e-3)
     assert RECIPE.target_at(late) == RECIPE.target_bpp
