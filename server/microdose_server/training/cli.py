@@ -79,7 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch", type=int, metavar="N", help="crops per step, over all processes")
     add("--crop", type=_crop, metavar="N", help=f"side of a crop in pixels, a multiple of {STRIDE}")
     parser.add_argument(
-        "--frozen-encoder", action="store_true", help="stage 2 trains the generator alone: the bits stay"
+        "--frozen-encoder",
+        action="store_true",
+        help="train the generator of --from alone: the bits stay",
     )
     add("--discriminator-learning-rate", type=float, metavar="R", help="stage 2's other one (default: 1e-4)")
     parser.add_argument(
@@ -117,6 +119,8 @@ def _start(arguments: argparse.Namespace, peers: Peers) -> Run:
             "stage 2 needs a teacher to begin with: give stage 1's checkpoint or folder with --from"
         )
     fresh = state is not None or arguments.start is None
+    if arguments.frozen_encoder and state is None and fresh:
+        raise BadUpload("--frozen-encoder keeps what a teacher has learnt: give that teacher with --from")
     teacher = Teacher(preset) if fresh else teacher_from(arguments.start, preset)
     given, kept = _given(arguments), state.recipe if state is not None else {}
     training: Run

@@ -164,6 +164,14 @@ def test_stage_two_needs_a_start(
     assert "is a checkpoint of stage 1" in capsys.readouterr().err
 
 
+def test_no_encoder_is_frozen_before_it_has_learnt(
+    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(photo_folder, tmp_path, "--preset", "tiny", "--steps", "1", "--frozen-encoder") == 1
+    assert "give that teacher with --from" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_stage_one_has_no_discriminator(
     photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
