@@ -7,12 +7,15 @@ from microdose.base import LoadedBase
 from microdose.engine import Graph, hyper_from
 from microdose.latents import encode_picture
 from microdose.segment import latent_side, pack_segment
-from microdose_server.codec.encode import Encoded, EncodeTimings
+from microdose_server.codec.encode import Painted
 from tests.tiny_base import HYPER_CHANNELS, LATENT_CHANNELS, tiny_base
 
 
 class TinyEncoder:
-    """Encodes for `tiny_base()`; its "teacher" paints everything grey. `encoded` and `painted` count."""
+    """Encodes for `tiny_base()`; its "teacher" paints everything grey, from the latents themselves.
+
+    `encoded` and `painted` count.
+    """
 
     def __init__(self) -> None:
         self.encoded = self.painted = 0
@@ -22,16 +25,14 @@ class TinyEncoder:
         """The base that its segments are for."""
         return tiny_base()
 
-    def encode(self, pixels: NDArray[np.uint8], epoch: int = 0) -> Encoded:
-        """pixels: uint8[H,W,3]."""
-        segment, y_hat = self.analyse(pixels, epoch)
-        x_hat = self.decode(y_hat, *pixels.shape[:2])
-        return Encoded(segment, y_hat, x_hat, EncodeTimings(0.0, 0.0, 0.0, 0.0))
-
     def decode(self, y_hat: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
         """A grey picture: nothing here learns from it."""
+        return self.paint(y_hat, height, width).pixels
+
+    def paint(self, y_hat: NDArray[np.float32], height: int, width: int) -> Painted:
+        """The same with the latents."""
         self.painted += 1
-        return np.full((height, width, 3), 128, np.uint8)
+        return Painted(np.full((height, width, 3), 128, np.uint8), y_hat.astype(np.float16))
 
     def analyse(self, pixels: NDArray[np.uint8], epoch: int = 0) -> tuple[bytes, NDArray[np.float32]]:
         """The segment of pixels, uint8[H,W,3], and its y_hat."""

@@ -235,11 +235,11 @@ def test_gc_is_a_command(served: Served) -> None:
 def keep_work(served: Served, attempt: Attempt) -> set[str]:
     """A draft and a checkpoint of a job; returns their files' digests."""
     kept, name = originals(served.settings.data_dir), attempt.sequence.encode()
-    segment, picture = kept.put(b"segment" + name), kept.put(b"picture" + name)
-    write_draft(served.bus, attempt, 0, Draft(frame=segment, base=segment, segment=segment, picture=picture))
+    segment = kept.put(b"segment" + name)
+    write_draft(served.bus, attempt, 0, Draft(frame=segment, base=segment, segment=segment))
     checkpoint = checkpoints(served.settings.data_dir).put(name)
     write_checkpoint(served.bus, attempt, checkpoint)
-    return {segment, picture, checkpoint}
+    return {segment, checkpoint}
 
 
 def test_what_jobs_keep_goes_once_they_have_ended_or_are_gone(served: Served) -> None:
@@ -249,7 +249,7 @@ def test_what_jobs_keep_goes_once_they_have_ended_or_are_gone(served: Served) ->
     served.http.delete(f"/v1/sequences/{removed.sequence}")
     served.begin(lost)
     done = collected(served)
-    assert (done.originals, done.checkpoints) == (4, 2)
+    assert (done.originals, done.checkpoints) == (2, 2)
     stores = originals(served.settings.data_dir), checkpoints(served.settings.data_dir)
     assert {digest for store in stores for digest in store.digests()} == work[running.id] | work[lost.id]
     served.publish(running)

@@ -28,6 +28,15 @@ from microdose_server.codec.shipped import load_teacher
 from microdose_server.codec.teacher import Teacher, pad_to_stride
 
 
+class Painted(NamedTuple):
+    """The teacher's picture of y_hat, uint8 [H, W, 3], and tower, float16 [D, ceil(H/16), ceil(W/16)], the
+    features that the teacher's tail painted it from.
+    """
+
+    pixels: NDArray[np.uint8]
+    tower: NDArray[np.float16]
+
+
 class EncodeTimings(NamedTuple):
     """Milliseconds: g_a; h_a; hyper-synthesis and entropy coding; g_s, which paints the teacher's picture."""
 
@@ -39,17 +48,15 @@ class EncodeTimings(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """A coded picture: its segment, y_hat float32 [C, ceil(H/16), ceil(W/16)] and the teacher's decoding of
-    it, uint8 [H, W, 3].
-
-    tower: float16 [D, ceil(H/16), ceil(W/16)], the features that the teacher's tail painted x_hat from.
+    """A coded picture: its segment, y_hat float32 [C, ceil(H/16), ceil(W/16)] and what the teacher paints of
+    it: x_hat and tower, the pixels and features of `Painted`.
     """
 
     segment: bytes
     y_hat: NDArray[np.float32]
     x_hat: NDArray[np.uint8]
     timings: EncodeTimings
-    tower: NDArray[np.float16] | None = None
+    tower: NDArray[np.float16]
 
 
 class Encoder:
@@ -66,7 +73,7 @@ class Encoder:
     def encode(self, pixels: NDArray[np.uint8], epoch: int = 0) -> Encoded:
         """Code a picture, uint8 [H, W, 3], sRGB. Raises CorruptStream for sides over the format's limits."""
         blob, y_hat, clock = self._code(pixels, epoch)
-        tower, x_hat = self._paint(y_hat, *pixels.shape[:2])
+        x_hat, tower = self.paint(y_hat, *pixels.shape[:2])
         timings = EncodeTimings(*(1e3 * (end - start) for start, end in pairwise((*clock, perf_counter()))))
         return Encoded(blob, y_hat, x_hat, timings, tower)
 
@@ -94,17 +101,16 @@ class Encoder:
 
     def decode(self, y_hat: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
         """The teacher's own picture of y_hat [C, h, w], uint8 [height, width, 3]."""
-        return self._paint(y_hat, height, width)[1]
+        return self.paint(y_hat, height, width).pixels
 
     @torch.inference_mode()
-    def _paint(
-        self, y_hat: NDArray[np.float32], height: int, width: int
-    ) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
+    def paint(self, y_hat: NDArray[np.float32], height: int, width: int) -> Painted:
+        """The same with the features that it is painted from."""
         g_s = self.teacher.g_s
         after_head = g_s.head(torch.from_numpy(y_hat)[None].to(self.device))
         tower = g_s.tower(after_head) + after_head
         x_hat = g_s.tail(tower)[0, :, :height, :width]
-        return tower[0].half().cpu().numpy(), to_pixels(x_hat.cpu().numpy())
+        return Painted(to_pixels(x_hat.cpu().numpy()), tower[0].half().cpu().numpy())
 
 
 def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:

@@ -55,11 +55,14 @@ class Objective:
         self._references: dict[Tile, Reference] = {}
         self._adapter: Tensor | None = None
 
+    @property
+    def has_features(self) -> bool:
+        """Whether there is a feature term: it is off where any target comes without, as an original does."""
+        return self.features > 0.0 and all(target.tower is not None for target in self.targets)
+
     def fit_features(self, tiles: Sequence[Tile]) -> None:
-        """Prepare the feature term on these tiles; it stays off where any target has no features: an original
-        has none, and a picture that an earlier attempt at a job has encoded comes without.
-        """
-        if self.features <= 0.0 or any(target.tower is None for target in self.targets):
+        """Prepare the feature term on these tiles, if there is one."""
+        if not self.has_features:
             return
         pieces = [cut(self.targets[tile.picture], tile) for tile in tiles]
         with torch.no_grad():

@@ -253,4 +253,5 @@ class Climb:
         scales, budget = self.scales, self.clock.budget
         terms = [scales.terms.lmbda, scales.terms.pixels, scales.terms.most_bytes]
         named = [scales.base.digest, scales.parent.hex(), scales.epoch, self.choice.value]
-        return [RUN, *named, *terms, budget.steps, len(self.overfit.tiles)]
+        of_loss = [self.overfit.objective.has_features]
+        return [RUN, *named, *terms, budget.steps, len(self.overfit.tiles), *of_loss]

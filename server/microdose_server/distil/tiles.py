@@ -23,8 +23,8 @@ class Target:
     """From y_hat float32 [C, h, w] a student is to paint these pixels, uint8 [H, W, 3]: the original, or the
     teacher's picture.
 
-    tower: float16 [D, h, w], what the teacher's tail painted its picture from; None of an original, and where
-    it was not kept.
+    tower: float16 [D, h, w], what the teacher's tail painted its picture from; None of an original, and in a
+    live sequence.
     """
 
     y_hat: NDArray[np.float32]

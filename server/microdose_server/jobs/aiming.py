@@ -4,14 +4,14 @@ originals   frame --g_a, code--> segment, y_hat            the student is to pai
 teacher     frame --g_a, code--> segment, y_hat --g_s-->   the student is to paint this, the teacher's
 """
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from microdose.base import LoadedBase
 from microdose.resources import DoseAim, DoseChoice, Sequence
-from microdose_server.codec.encode import Encoded
+from microdose_server.codec.encode import Painted
 from microdose_server.distil.tiles import Target
 
 
@@ -25,15 +25,8 @@ class PictureEncoder(Protocol):
     def analyse(self, pixels: NDArray[np.uint8], epoch: int = 0) -> tuple[bytes, NDArray[np.float32]]:
         """The segment of a picture, uint8[H,W,3], and its y_hat."""
 
-    def encode(self, pixels: NDArray[np.uint8], epoch: int = 0) -> Encoded:
-        """The same, and the teacher's picture of y_hat, which takes longer than all the rest."""
-
-
-class Aimed(NamedTuple):
-    """A coded picture: its segment, and what a dose is to make of it."""
-
-    segment: bytes
-    target: Target
+    def paint(self, y_hat: NDArray[np.float32], height: int, width: int) -> Painted:
+        """The teacher's picture of y_hat, which takes longer than all the rest."""
 
 
 def needs_painting(wish: Sequence) -> bool:
@@ -41,10 +34,14 @@ def needs_painting(wish: Sequence) -> bool:
     return wish.aim is DoseAim.TEACHER and wish.dose is not DoseChoice.NONE
 
 
-def aim(encoder: PictureEncoder, pixels: NDArray[np.uint8], painted: bool) -> Aimed:
-    """Code a picture, uint8[H,W,3], and aim at the teacher's of it if `painted`. Raises as the encoder."""
-    if painted:
-        encoded = encoder.encode(pixels)
-        return Aimed(encoded.segment, Target(encoded.y_hat, encoded.x_hat, encoded.tower))
-    segment, y_hat = encoder.analyse(pixels)
-    return Aimed(segment, Target(y_hat, pixels))
+def aim(
+    encoder: PictureEncoder, y_hat: NDArray[np.float32], pixels: NDArray[np.uint8], painted: bool
+) -> Target:
+    """What a dose is to make of a picture, uint8[H,W,3], that was coded as y_hat: the teacher's if `painted`.
+
+    It follows from these alone, so that every attempt at a job aims at the same.
+    """
+    if not painted:
+        return Target(y_hat, pixels)
+    picture, tower = encoder.paint(y_hat, *pixels.shape[:2])
+    return Target(y_hat, picture, tower)

@@ -97,23 +97,24 @@ def process(given: Assignment, encoder: PictureEncoder) -> None:
 def encode(
     given: Assignment, wish: resources.Sequence, encoder: PictureEncoder, folder: Path
 ) -> Iterator[EncodedPicture]:
-    """Every original read again, and through the teacher once, unless an earlier attempt has done that.
+    """Every original read again, and coded once, unless an earlier attempt has done that.
 
     What a dose aims at for it is kept in `folder`. Raises Fenced when it must stop.
     """
     shelf, painted, report = originals(given.settings), needs_painting(wish), given.report
-    drafts = Drafts(given.client, given.attempt, encoder.base, shelf, painted)
+    drafts = Drafts(given.client, given.attempt, encoder.base, shelf)
     frames = Sequences(given.client).frames(wish.id)
     report.phase("encode", len(frames))
     shots = ShotDetector()
     for done, frame in enumerate(frames, start=1):
         pixels = read_picture(shelf.get(frame.digest), given.settings.limits).pixels
-        aimed = drafts.find(frame, pixels)
-        if aimed is None:
-            aimed = aim(encoder, pixels, painted)
-            drafts.keep(frame, aimed)
-        target = keep_target(folder, frame.n, aimed.target, given.settings.reserve_bytes)
-        yield EncodedPicture(Coded(frame, aimed.segment), target, shots.is_cut(pixels))
+        found = drafts.find(frame)
+        segment, y_hat = found or encoder.analyse(pixels)
+        if found is None:
+            drafts.keep(frame, segment)
+        aimed = aim(encoder, y_hat, pixels, painted)
+        target = keep_target(folder, frame.n, aimed, given.settings.reserve_bytes)
+        yield EncodedPicture(Coded(frame, segment), target, shots.is_cut(pixels))
         report.step(done)
 
 

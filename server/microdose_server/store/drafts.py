@@ -15,17 +15,15 @@ DISTILLATION = "distil"
 
 
 class Draft(Document):
-    """An encoded picture: of which frame and for which base, its segment, the teacher's picture or None."""
+    """An encoded picture: of which frame and for which base, and its segment on the shelf of originals.
+
+    One of an earlier version may name the teacher's picture as well. That is ignored, and so collected: the
+    picture is painted again.
+    """
 
     frame: Digest
     base: Digest
     segment: Digest
-    picture: Digest | None = None
-
-    @property
-    def blobs(self) -> set[str]:
-        """What it needs on the shelf."""
-        return {self.segment} if self.picture is None else {self.segment, self.picture}
 
 
 def read_drafts(client: redis.Redis, sequence: str) -> dict[int, Draft]:

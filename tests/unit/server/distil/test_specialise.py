@@ -192,6 +192,27 @@ def test_a_resumed_run_ends_with_the_same_dose(tiny_teacher_base: LoadedBase, ti
     assert again == whole
 
 
+def test_the_checkpoint_of_another_loss_is_not_used(
+    tiny_teacher_base: LoadedBase, targets: list[Target]
+) -> None:
+    """Without the teacher's features a term of it is missing."""
+    keeper = Kept(time=20)
+    for towards in (targets, [Target(target.y_hat, target.pixels) for target in targets]):
+        told: list[Progress] = []
+        specialise(
+            tiny_teacher_base,
+            towards,
+            choice=DoseChoice.GAINS,
+            lmbda=1e-3,
+            budget=Budget(steps=STEPS),
+            epoch=0,
+            report=told.append,
+            keeper=keeper,
+        )
+        assert told[0].step == 1
+    assert keeper.saved == 1
+
+
 def test_the_checkpoint_of_another_run_is_not_used(
     tiny_teacher_base: LoadedBase, targets: list[Target]
 ) -> None:

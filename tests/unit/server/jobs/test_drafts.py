@@ -1,5 +1,6 @@
 """What an attempt leaves of its pictures, and what the next one makes of that."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import redis
 from microdose import keys
 from microdose.digest import digest_of
 from microdose.resources import Frame
-from microdose_server.jobs.aiming import Aimed, aim
+from microdose_server.jobs.aiming import aim
 from microdose_server.jobs.drafts import Drafts
 from microdose_server.store.blobs import originals
 from microdose_server.store.bus import Attempt
@@ -20,59 +21,53 @@ from tests.tiny_encoder import TinyEncoder
 
 FRAME = Frame(n=0, digest=digest_of(b"frame"), size=5, width=96, height=64)
 ENCODER = TinyEncoder()
-MakeDrafts = Callable[[bool], Drafts]
+SEGMENT, Y_HAT = ENCODER.analyse(photo(0))
+MakeDrafts = Callable[[], Drafts]
 
 
 @pytest.fixture
 def drafts(bus: redis.Redis, tmp_path: Path) -> MakeDrafts:
-    """The drafts of sequence s as the newest attempt finds them, with or without the teacher's pictures."""
+    """The drafts of sequence s as the newest attempt finds them."""
     bus.set(keys.fence("s"), 1)
-    return lambda painted: Drafts(bus, Attempt("j", "s", 1), ENCODER.base, originals(tmp_path), painted)
-
-
-def keep(drafts: Drafts, painted: bool) -> Aimed:
-    """Leave one picture, as it was coded for such doses."""
-    made = aim(ENCODER, photo(0), painted)
-    drafts.keep(FRAME, made)
-    return made
+    return lambda: Drafts(bus, Attempt("j", "s", 1), ENCODER.base, originals(tmp_path))
 
 
 @pytest.mark.parametrize("painted", [False, True])
-def test_another_attempt_finds_what_was_kept(bus: redis.Redis, drafts: MakeDrafts, painted: bool) -> None:
-    assert drafts(painted).find(FRAME, photo(0)) is None
-    made = keep(drafts(painted), painted)
-    found = drafts(painted).find(FRAME, photo(0))
+def test_another_attempt_aims_at_the_same(drafts: MakeDrafts, tmp_path: Path, painted: bool) -> None:
+    assert drafts().find(FRAME) is None
+    drafts().keep(FRAME, SEGMENT)
+    found = drafts().find(FRAME)
     assert found is not None
-    assert found.segment == made.segment
-    assert np.array_equal(found.target.y_hat, made.target.y_hat)
-    assert np.array_equal(found.target.pixels, made.target.pixels)
-    draft = read_drafts(bus, "s")[0]
-    assert (draft.picture is None) is not painted
-    assert len(draft.blobs) == (2 if painted else 1)
+    assert found[0] == SEGMENT
+    first, second = (aim(ENCODER, y_hat, photo(0), painted) for y_hat in (Y_HAT, found[1]))
+    assert np.array_equal(first.y_hat, second.y_hat)
+    assert np.array_equal(first.pixels, second.pixels)
+    assert (first.tower is not None) is painted
+    assert np.array_equal(np.asarray(first.tower), np.asarray(second.tower))
+    assert set(originals(tmp_path).digests()) == {digest_of(SEGMENT)}
 
 
-def test_a_picture_that_nothing_aims_at_is_passed_over(drafts: MakeDrafts, tmp_path: Path) -> None:
-    """As a version left it that painted every picture, even without a dose."""
-    made = keep(drafts(True), painted=True)
-    found = drafts(False).find(FRAME, photo(0))
-    assert found is not None
-    assert found.segment == made.segment
-    assert np.array_equal(found.target.pixels, photo(0))
-
-
-def test_a_picture_that_is_wanted_but_was_not_painted_is_made_anew(
-    drafts: MakeDrafts, caplog: pytest.LogCaptureFixture
+def test_a_draft_that_names_the_teachers_picture_is_used_all_the_same(
+    bus: redis.Redis, drafts: MakeDrafts
 ) -> None:
-    keep(drafts(False), painted=False)
-    assert drafts(True).find(FRAME, photo(0)) is None
-    assert "the draft of frame 0 is of no use: it has no picture of the teacher's" in caplog.text
+    """As an earlier version left it."""
+    drafts().keep(FRAME, SEGMENT)
+    draft = json.loads(bus.hget(keys.drafts("s"), "0") or b"")
+    bus.hset(keys.drafts("s"), "0", json.dumps(draft | {"picture": digest_of(b"picture")}))
+    found = drafts().find(FRAME)
+    assert found is not None
+    assert found[0] == SEGMENT
 
 
-@pytest.mark.parametrize("part", ["segment", "picture"])
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"damaged")])
 def test_what_is_gone_or_damaged_is_made_anew(
-    bus: redis.Redis, drafts: MakeDrafts, tmp_path: Path, part: str, harm: Callable[[Path], object]
+    bus: redis.Redis,
+    drafts: MakeDrafts,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    harm: Callable[[Path], object],
 ) -> None:
-    keep(drafts(True), painted=True)
-    harm(originals(tmp_path).path(getattr(read_drafts(bus, "s")[0], part)))
-    assert drafts(True).find(FRAME, photo(0)) is None
+    drafts().keep(FRAME, SEGMENT)
+    harm(originals(tmp_path).path(read_drafts(bus, "s")[0].segment))
+    assert drafts().find(FRAME) is None
+    assert "the draft of frame 0 is of no use" in caplog.text

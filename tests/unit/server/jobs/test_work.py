@@ -17,7 +17,7 @@ from microdose.errors import Fenced, NoSpace, NotFound
 from microdose.manifest import parse_manifest
 from microdose.resources import DoseAim, DoseChoice, Frame, SequenceCreate, SequenceState
 from microdose_client.bus import Bus
-from microdose_server.codec.encode import Encoded, Encoder
+from microdose_server.codec.encode import Encoder, Painted
 from microdose_server.distil.nearest import distances
 from microdose_server.distil.tiles import Target
 from microdose_server.jobs import outcome, work
@@ -144,11 +144,15 @@ def test_without_doses_shots_are_no_matter(bus: redis.Redis, tmp_path: Path) -> 
 def test_doses_aim_where_the_publisher_says(bus: redis.Redis, tmp_path: Path, aim: DoseAim) -> None:
     given, encoder = begin(bus, Settings(data_dir=tmp_path), [photo(0)], aim=aim), TinyEncoder()
     wish = Sequences(bus).get(given.attempt.sequence)
-    for _ in range(2):  # encoded, and then found as it was kept
-        (made,) = work.encode(given, wish, encoder, tmp_path)
-        wanted = photo(0) if aim is DoseAim.ORIGINALS else np.full_like(photo(0), 128)
-        assert np.array_equal(made.target.pixels, wanted)
-    assert (encoder.encoded, encoder.painted) == (1, 0 if aim is DoseAim.ORIGINALS else 1)
+    (made,), (again,) = (  # encoded, and then found as it was kept
+        list(work.encode(given, wish, encoder, tmp_path)) for _ in range(2)
+    )
+    assert encoder.encoded == 1
+    wanted = photo(0) if aim is DoseAim.ORIGINALS else np.full_like(photo(0), 128)
+    for target in (made.target, again.target):
+        assert np.array_equal(target.pixels, wanted)
+        assert (target.tower is None) is (aim is DoseAim.ORIGINALS)
+    assert np.array_equal(np.asarray(made.target.tower), np.asarray(again.target.tower))
 
 
 class Watched:
@@ -161,9 +165,9 @@ class Watched:
     def analyse(self, pixels: Pixels, epoch: int = 0) -> tuple[bytes, NDArray[np.float32]]:
         return self._encoder.analyse(pixels, epoch)
 
-    def encode(self, pixels: Pixels, epoch: int = 0) -> Encoded:
+    def paint(self, y_hat: NDArray[np.float32], height: int, width: int) -> Painted:
         self.painted += 1
-        return self._encoder.encode(pixels, epoch)
+        return self._encoder.paint(y_hat, height, width)
 
 
 @pytest.mark.parametrize("aim", DoseAim)

@@ -16,7 +16,7 @@ from microdose_server.store.drafts import (
 )
 
 ONE, OTHER = digest_of(b"one"), digest_of(b"other")
-DRAFT = Draft(frame=ONE, base=OTHER, segment=ONE, picture=OTHER)
+DRAFT = Draft(frame=ONE, base=OTHER, segment=ONE)
 
 
 @pytest.fixture
