@@ -1,20 +1,15 @@
 # API and worker. The default index has CPU builds of torch; build with
 # --build-arg TORCH_INDEX=https://pypi.org/simple for NVIDIA GPUs.
-FROM python:3.11-slim-bookworm AS build
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
-COPY shared shared
-COPY client client
-COPY server server
-RUN python -m venv /app \
-    && /app/bin/pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" --constraint constraints.txt '.[server]' \
-    && MICRODOSE_CACHE=/app/weights /app/bin/python -m microdose_server.training.lpips_weights \
-    && chmod -R a+rX /app
-
 FROM python:3.11-slim-bookworm
-RUN mkdir /data && chown 10001:10001 /data
-COPY --from=build /app /app
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# In one stage, since a copy of two gigabytes from another takes longer than to install them. The sources stay outside.
+RUN --mount=type=bind,target=/src \
+    python -m venv /app \
+    && /app/bin/pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" \
+        --constraint /src/constraints.txt '/src[server]' \
+    && MICRODOSE_CACHE=/app/weights /app/bin/python -m microdose_server.training.lpips_weights \
+    && chmod -R a+rX /app \
+    && mkdir /data && chown 10001:10001 /data
 ENV PATH=/app/bin:$PATH \
     HOME=/tmp \
     MICRODOSE_DATA_DIR=/data \

@@ -1,9 +1,10 @@
-"""docker/ and docker-compose.yml, as far as that goes without an engine; `make images` builds the images."""
+"""docker/ and docker-compose.yml, as far as that goes without an engine; `make test` also builds images."""
 
 import importlib.metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -161,3 +162,11 @@ def test_tls_wants_a_certificate_and_mounts_it() -> None:
     assert Path(mounted["source"]).is_file()
     assert {secret["source"] for secret in door["secrets"]} == {"tls_certificate", "tls_key"}
     assert config["secrets"]["tls_key"]["file"] == TLS["MICRODOSE_CERTIFICATE_KEY"]
+
+
+def test_where_images_cannot_be_built_a_line_says_so(tmp_path: Path) -> None:
+    for name in ("sh", "dirname"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    command = [ROOT / "docker" / "verify.sh"]
+    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True)
+    assert done.stdout == "NOT TESTED HERE: the images of docker/: there is no buildah\n"
