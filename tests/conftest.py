@@ -1,9 +1,15 @@
 """Settings that all tests share."""
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.valkey import KIND
+
+# Test processes may be as many as cores: threads of torch would wait for each other, several times as long as
+# one takes alone. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Machines of a test run are busy: time is no sign of a fault, and examples must not change from run to run.
 settings.register_profile(

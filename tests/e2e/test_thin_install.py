@@ -21,9 +21,10 @@ TOO_HEAVY = ("torch", "compressai", "fastapi", "rq", "av")
 def binaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of programs of an environment with `pip install .` in it and nothing else."""
     environment = tmp_path_factory.mktemp("thin") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    pip = [str(environment / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--constraint", ROOT / "constraints.txt", ROOT], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(environment), "--quiet"]
+    install = ["install", "--no-compile", "--disable-pip-version-check"]
+    subprocess.run([*pip, *install, "--constraint", str(ROOT / "constraints.txt"), str(ROOT)], check=True)
     return environment / "bin"
 
 

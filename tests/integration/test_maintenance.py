@@ -188,7 +188,7 @@ def test_it_is_not_done_again_before_its_time_nor_twice_at_once(served: Served) 
 
 def test_a_publication_meanwhile_keeps_all_its_blobs(served: Served) -> None:
     """One thread publishes and deletes, the other collects with no grace but that of `put`."""
-    settings = served.settings.model_copy(update={"gc_grace_s": 6})
+    settings = served.settings.model_copy(update={"gc_grace_s": 3})
     served.create()
     ended = threading.Event()
 
@@ -199,7 +199,7 @@ def test_a_publication_meanwhile_keeps_all_its_blobs(served: Served) -> None:
     collector = threading.Thread(target=collect_all_the_time)
     collector.start()
     try:
-        until = time.monotonic() + 14
+        until = time.monotonic() + 7
         while time.monotonic() < until:
             manifest = served.publish(served.queued())
             assert_whole(served, manifest)

@@ -57,32 +57,33 @@ def assert_equal(first: object, second: object, place: str = "") -> None:
         assert first == second, place
 
 
-@pytest.mark.parametrize(("start", "stage"), [(fresh, 1), (fresh_adversary, 2)])
-def test_ten_steps_a_kill_and_ten_more_are_twenty(
+@pytest.mark.parametrize(("start", "stage", "half"), [(fresh, 1, 10), (fresh_adversary, 2, 3)])
+def test_some_steps_a_kill_and_as_many_again_are_twice_as_many(
     tmp_path: Path,
     photographs: list[Pixels],
     lpips: LPIPS,
     start: Callable[[], Run],
     stage: int,
+    half: int,
 ) -> None:
     straight, reports = start(), list[StepReport]()
-    train(straight, photographs, lpips, Budget(steps=20), tmp_path / "straight.pt", reports.append)
+    train(straight, photographs, lpips, Budget(steps=2 * half), tmp_path / "straight.pt", reports.append)
 
     def kill(report: StepReport) -> None:
-        if report.step == 11:
+        if report.step == half + 1:
             raise Killed
 
     path = tmp_path / "killed.pt"
     with pytest.raises(Killed):
-        train(start(), photographs, lpips, Budget(steps=20), path, kill, save_every_s=-1.0)
+        train(start(), photographs, lpips, Budget(steps=2 * half), path, kill, save_every_s=-1.0)
     state = load_state(path, "tiny", stage)
-    assert state.step == 10
+    assert state.step == half
     resumed, later = start(), list[StepReport]()
     resumed.restore(state)
-    train(resumed, photographs, lpips, Budget(steps=20), path, later.append)
-    assert [untimed(report) for report in later] == [untimed(report) for report in reports[10:]]
+    train(resumed, photographs, lpips, Budget(steps=2 * half), path, later.append)
+    assert [untimed(report) for report in later] == [untimed(report) for report in reports[half:]]
     final, expected = load_state(path, "tiny", stage), load_state(tmp_path / "straight.pt", "tiny", stage)
-    assert final.step == 20
+    assert final.step == 2 * half
     assert final.seconds == pytest.approx(resumed.seconds)
     final.seconds = expected.seconds
     assert_equal(vars(final), vars(expected))
