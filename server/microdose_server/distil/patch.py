@@ -109,10 +109,12 @@ class Patch:
         self._slots = base.tensors
         self._generator = torch.Generator().manual_seed(seed)
         self.deltas: dict[str, Delta] = {}
+        self.rung: DoseKind | None = None
+        """Where the last climb has led."""
 
     def climb(self, rung: DoseKind) -> None:
         """Hold what the rung needs: new changes begin at zero, those of other rungs are left out."""
-        wanted = RUNGS[rung]
+        self.rung, wanted = rung, RUNGS[rung]
         fresh = {key: delta for key, delta in self._all(wanted) if key not in self.deltas}
         merged = self.deltas | fresh
         self.deltas = {key: merged[key] for key in sorted(merged) if merged[key].group in wanted}

@@ -73,7 +73,10 @@ def phases_of(rungs: Sequence[DoseKind]) -> list[Phase]:
 
 
 class Clock:
-    """What is spent of a budget, over all runs of it. A phase gets its share of what is left at its start."""
+    """What is spent of a budget, over all runs of it, each from when its clock was made.
+
+    A phase gets its share of what is left at its start.
+    """
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
@@ -88,6 +91,10 @@ class Clock:
     def seconds(self) -> float:
         """Seconds spent so far."""
         return self._before + time.monotonic() - self._since
+
+    def out_of_time(self) -> bool:
+        """Whether all seconds are spent."""
+        return self.budget.seconds is not None and self.seconds >= self.budget.seconds
 
     def begin(self, phases: Sequence[Phase]) -> None:
         """Start the first of the phases that are left."""
@@ -114,7 +121,7 @@ class Clock:
         return {"steps": self.steps, "phase": self._phase, "span": self._span, "seconds": self.seconds}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state; the time since then does not count."""
+        """Go on from a state; the time between it and the making of this clock does not count."""
         self.steps, self._phase = state["steps"], tuple(state["phase"])
         self._span = None if state["span"] is None else tuple(state["span"])
-        self._before, self._since = state["seconds"], time.monotonic()
+        self._before = state["seconds"]

@@ -78,16 +78,21 @@ class Scales:
         return Candidate(DoseKind.NONE, None, distortion, distortion)
 
     def weigh(self, kind: DoseKind, steps: Steps) -> Candidate:
-        """The present changes in these steps, coded, and scored as they will be decoded."""
+        """The present changes in these steps, coded; scored as they will be decoded, if within the cap."""
         changes = self.run.patch.changes(steps)
         blob = pack_dose(Dose(self.base.prefix, self.epoch, kind, changes, self.parent), self.base)
+        price = self.terms.price(len(blob))
+        if math.isinf(price):
+            return Candidate(kind, blob, math.inf, math.inf)
         distortion = self.run.score(self.run.patch.weights(steps), self.run.sample(SCORED_TILES))
-        return Candidate(kind, blob, distortion, distortion + self.terms.price(len(blob)))
+        return Candidate(kind, blob, distortion, distortion + price)
 
-    def search(self, kind: DoseKind, learner: Learner, start: float) -> float:
-        """The scale of least cost near `start`."""
+    def search(self, kind: DoseKind, learner: Learner, start: float, stop: Callable[[], bool]) -> float:
+        """The scale of least cost near `start`, of those that are weighed before `stop` says so."""
 
         def cost(scale: float) -> float:
+            if stop():
+                return math.inf
             candidate = self.weigh(kind, steps_at(scale, self.run.patch, learner))
             # Above the cap all cost the same, infinity: there, fewer bytes are better.
             over = math.isinf(candidate.cost)

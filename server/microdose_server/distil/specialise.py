@@ -4,6 +4,8 @@ for gains, then low-rank or full, each from what the gains have learnt:
     train freely --> train in steps that a model gives --> least D + lmbda * bpp near them: the steps
                  --> train in these --> coded: a candidate
 no dose and all candidates --least D + lmbda * bpp, from measured bytes--> what is sent
+
+Where the seconds are out, what is learnt by then is coded once, in the steps that the model gives.
 """
 
 import math
@@ -71,13 +73,15 @@ def specialise(
         choice: AUTO sends what is cheapest, which may be nothing. A rung sends a dose of that rung, even
             where AUTO would find it not worth its bytes. NONE trains nothing.
         lmbda: the distortion that a bit per pixel may cost; None takes `rate.DEFAULT_LMBDA`.
-        budget: steps, and seconds with all searching and weighing; whichever ends first.
+        budget: steps, and seconds with all loading and searching; whichever ends first. Only what it takes to
+            code one candidate, and to score it, may come after the seconds.
         parents: the chain of doses to build on, the oldest first. The dose is then a difference to their
             weights, and no dose means that they go on serving.
         most_bytes: no dose of more bytes is sent, whatever the choice.
         keeper: keeps the run, which goes on from what is kept if that is this same run.
         recipe: learning rates and weights of the loss's terms. Its `beta` needs the `discriminator`.
     """
+    clock = Clock(budget)
     if choice is DoseChoice.NONE or not targets:
         return Dosed(None, DoseKind.NONE, 0.0, 0.0)
     recipe = recipe or OverfitRecipe()
@@ -96,7 +100,7 @@ def specialise(
     terms = Terms(DEFAULT_LMBDA if lmbda is None else lmbda, pixels, most_bytes)
     parent = prefix(digest_of(parents[-1])) if parents else b""
     scales = Scales(Overfit(patch, objective), base, terms, epoch, parent)
-    climb = Climb(scales, Learner(recipe), choice, Clock(budget), report, keeper)
+    climb = Climb(scales, Learner(recipe), choice, clock, report, keeper)
     climb.resume()
     climb.run()
     return climb.outcome()
@@ -128,18 +132,26 @@ class Climb:
 
     def run(self) -> None:
         """From where it stands to the end of the last phase."""
-        if self.number < len(self.phases):
+        if self.number < len(self.phases) and not self.clock.out_of_time():
             self.overfit.objective.fit_features(self.overfit.sample(8))
         while self.number < len(self.phases):
             phase = self.phases[self.number]
+            if self._too_late_for(phase):
+                self.number, self.begun = self.number + 1, False
+                continue
             if not self.begun:
                 self._begin(phase)
                 self._keep()
             self._train()
-            if phase.stage is Stage.FINAL:
+            if phase.stage is Stage.FINAL and not self._too_late_for(phase):
                 self.candidates.append(self._final(phase))
             self.number, self.begun = self.number + 1, False
             self._keep()
+
+    def _too_late_for(self, phase: Phase) -> bool:
+        """Without time, all phases but the last one of the rung that is under way, or that was asked for."""
+        asked = self.overfit.patch.rung if self.choice is DoseChoice.AUTO else self.choice.value
+        return self.clock.out_of_time() and (phase.stage, phase.rung) != (Stage.FINAL, asked)
 
     def outcome(self) -> Dosed:
         """What to send: of all candidates if the choice is free, else of the rung that was asked for."""
@@ -158,7 +170,7 @@ class Climb:
         else:
             scale = self.scales.terms.first_scale()
             if phase.stage is Stage.FINAL:
-                scale = self.scales.search(phase.rung, self.learner, scale)
+                scale = self.scales.search(phase.rung, self.learner, scale, self.clock.out_of_time)
             self.steps = steps_at(scale, self.overfit.patch, self.learner)
         self.clock.begin(self.phases[self.number :])
         self.plateau, self.begun = Plateau(), True
@@ -234,7 +246,7 @@ class Climb:
             "run": self._identity(),
             "number": self.number,
             "begun": self.begun,
-            "rung": self.phases[self.number if self.begun else self.number - 1].rung,
+            "rung": self.overfit.patch.rung,
             "steps": self.steps,
             "nothing": self.nothing.distortion,
             "rungs": list(dict.fromkeys(phase.rung for phase in self.phases)),

@@ -70,9 +70,25 @@ def test_seconds_end_a_phase_too(monkeypatch: pytest.MonkeyPatch) -> None:
     share = phases[0].share / sum(phase.share for phase in phases)
     now = 5.0 * share
     assert clock.done() == pytest.approx(0.5)
+    kept, now = clock.state(), 100.0
     again = Clock(clock.budget)
-    again.restore(clock.state())
-    now = 100.0
-    again.restore(clock.state() | {"seconds": 5.0 * share})
+    again.restore(kept)
     assert again.done() == pytest.approx(0.5)
     assert clock.done() > 1.0
+
+
+def test_all_runs_of_a_budget_together_keep_its_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run spends before it takes up the state of the last one counts as well."""
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    clock = Clock(Budget(seconds=10.0))
+    now = 6.0
+    assert not clock.out_of_time()
+    kept, now = clock.state(), 100.0
+    again = Clock(clock.budget)
+    now = 103.0
+    again.restore(kept)
+    assert not again.out_of_time()
+    now = 104.0
+    assert again.out_of_time()
+    assert not Clock(Budget()).out_of_time()

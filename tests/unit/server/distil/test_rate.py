@@ -98,9 +98,21 @@ def test_coarser_scales_cost_fewer_bytes(run: Overfit, tiny_teacher_base: Loaded
         blob = scales.weigh(DoseKind.GAINS, steps_at(scale, run.patch, learner)).blob
         sizes.append(len(blob or b""))
     assert sizes[0] > sizes[1] > sizes[2]
-    cheap = Scales(run, tiny_teacher_base, Terms(1e-6, PIXELS), 0).search(DoseKind.GAINS, learner, 1e-3)
-    dear = Scales(run, tiny_teacher_base, Terms(100.0, PIXELS), 0).search(DoseKind.GAINS, learner, 1e-3)
+    cheap, dear = (
+        scales_of(run, tiny_teacher_base, lmbda).search(DoseKind.GAINS, learner, 1e-3, lambda: False)
+        for lmbda in (1e-6, 100.0)
+    )
     assert cheap < dear
+
+
+@pytest.mark.parametrize("looks", [0, 1, 2])
+def test_a_search_ends_when_it_is_told_to(run: Overfit, tiny_teacher_base: LoadedBase, looks: int) -> None:
+    """With the best of what it has weighed by then; that is where it began, if it has weighed nothing."""
+    learner = Learner(OverfitRecipe())
+    run.step(learner, None, 1.0)
+    scales, asked = scales_of(run, tiny_teacher_base, lmbda=100.0), iter(range(10**6))
+    found = scales.search(DoseKind.GAINS, learner, 2.0**-10, lambda: next(asked) >= looks)
+    assert found == 2.0 ** (-9 if looks == 2 else -10)
 
 
 @pytest.mark.parametrize("target", [-9, -1, 0, 2, 5])

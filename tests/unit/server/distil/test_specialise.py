@@ -1,12 +1,22 @@
+import time
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+from torch import Tensor
 
 from microdose.base import LoadedBase
 from microdose.digest import digest_of, prefix
 from microdose.dose import DoseKind, dosed_student, parse_dose
 from microdose.resources import DoseChoice
+from microdose_server.distil.objective import Objective
+from microdose_server.distil.overfit import Learner, Overfit, OverfitRecipe
+from microdose_server.distil.patch import Patch
+from microdose_server.distil.plan import Clock
 from microdose_server.distil.progress import Progress
-from microdose_server.distil.specialise import Budget, Dosed, Target, specialise
+from microdose_server.distil.rate import Scales, Terms
+from microdose_server.distil.specialise import Budget, Climb, Dosed, Target, specialise
+from microdose_server.distil.tiles import Tile
 
 STEPS = 24
 
@@ -107,6 +117,56 @@ def test_a_budget_in_seconds_ends_early(tiny_teacher_base: LoadedBase, targets: 
     dose(tiny_teacher_base, targets, DoseChoice.GAINS, budget=budget, told=told)
     assert len(told) < 10**4
     assert {progress.steps for progress in told} <= {10**6}
+
+
+class Counting(Overfit):
+    """Counts the tiles that it scores."""
+
+    scored = 0
+
+    def score(self, weights: dict[str, Tensor], tiles: Sequence[Tile]) -> float:
+        self.scored += len(tiles)
+        return super().score(weights, tiles)
+
+
+@pytest.mark.parametrize(
+    ("choice", "out_in", "coded"),
+    [
+        (DoseChoice.AUTO, None, []),
+        (DoseChoice.AUTO, 0, ["gains"]),
+        (DoseChoice.AUTO, 3, ["gains", "full"]),
+        (DoseChoice.FULL, None, ["full"]),
+        (DoseChoice.FULL, 0, ["full"]),
+        (DoseChoice.FULL, 2, ["full"]),
+    ],
+)
+def test_out_of_time_one_candidate_is_coded_and_nothing_is_searched(
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_teacher_base: LoadedBase,
+    patch: Patch,
+    objective: Objective,
+    choice: DoseChoice,
+    out_in: int | None,
+    coded: list[str],
+) -> None:
+    """`out_in`: the phase whose first step takes all the seconds; None: there were none to begin with."""
+    now, scored = 0.0, 0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    run = Counting(patch, objective)
+
+    def tell(_: Progress) -> None:
+        nonlocal now, scored
+        if climb.number == out_in:
+            now, scored = 10.0, run.scored
+
+    clock = Clock(Budget(steps=80, seconds=0.0 if out_in is None else 10.0))
+    scales = Scales(run, tiny_teacher_base, Terms(1e-6, 10**5), epoch=0)
+    climb = Climb(scales, Learner(OverfitRecipe()), choice, clock, tell, None)
+    scored = run.scored
+    climb.run()
+    assert [candidate.kind.value for candidate in climb.candidates] == coded
+    assert run.scored - scored == len(coded[-1:]) * len(run.tiles)
+    assert climb.outcome().kind.value == (coded or ["none"])[-1]
 
 
 def test_no_steps_are_a_dose_of_nothing(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
