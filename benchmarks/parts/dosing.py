@@ -1,8 +1,10 @@
 """What benchmarks of doses let one choose: sequences, a student, and how far to go for a dose."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+from microdose.errors import BadUpload
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import STANDARD, load_base
 from microdose_server.codec.shipped import load_teacher
@@ -27,6 +29,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"distortion that a bit per pixel may cost (default: {DEFAULT_LMBDA}); near 0, bytes are free",
     )
     parser.add_argument("--weights", type=Path, metavar="DIR", help="another teacher than the shipped one")
+
+
+def by_name(paths: Sequence[Path]) -> dict[str, Path]:
+    """The sequences under the names that results give them. Raises BadUpload where two would share one."""
+    named: dict[str, Path] = {}
+    for path in paths:
+        if (other := named.setdefault(path.stem, path)) is not path:
+            raise BadUpload(f"{other} and {path} would both be called {path.stem!r}: rename one of them")
+    return named
 
 
 def encoder_of(args: argparse.Namespace) -> Encoder:
