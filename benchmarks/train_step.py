@@ -90,7 +90,7 @@ def gemm_rate(device: str, rounds: int = 5) -> float:
 def settle(device: str) -> None:
     """Wait until the device has done all that it was told."""
     if torch.device(device).type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
 
 
 def measure(preset: str, stage: int, args: argparse.Namespace, lpips: LPIPS, rate: float) -> Row:
@@ -139,8 +139,8 @@ def peak(device: str) -> float | None:
     """GPU memory that was needed since the last call, in GiB; None on a CPU."""
     if torch.device(device).type != "cuda":
         return None
-    found = torch.cuda.max_memory_allocated() / 2**30
-    torch.cuda.reset_peak_memory_stats()
+    found = torch.cuda.max_memory_allocated(device) / 2**30
+    torch.cuda.reset_peak_memory_stats(device)
     return found
 
 

@@ -170,7 +170,6 @@ class IntegerHyper:
 
     scale: IntegerSynthesis
     mean: IntegerSynthesis
-    clamp: int
 
     def to_onnx(self) -> bytes:
         """The graph that encoder and clients run: input z_hat, outputs scale and mean, integers as floats."""
@@ -208,7 +207,7 @@ def quantise_hyperprior(hyperprior: Hyperprior, z_hat: Sequence[Tensor], clamp: 
     mean = quantise_synthesis(hyperprior.h_s_mean, pictures, clamp, 2.0**MEAN_BITS, 0.0)
     for synthesis in (scale, mean):
         assert_exact(synthesis, clamp)
-    return IntegerHyper(scale, mean, clamp)
+    return IntegerHyper(scale, mean)
 
 
 def scale_thresholds() -> list[int]:

@@ -47,7 +47,8 @@ def save_teacher(preset: str, weights: dict[str, Tensor], folder: Path) -> str:
 
     The prior of z stays in single precision: it is small, and tables are made from it.
     """
-    trained = {name for name, _ in Teacher(PRESETS[preset]).named_parameters()} - set(UNTRAINED)
+    with torch.device("meta"):  # names alone: nobody needs the weights of a fresh teacher
+        trained = {name for name, _ in Teacher(PRESETS[preset]).named_parameters()} - set(UNTRAINED)
     arrays = {}
     for name in sorted(trained):
         kind = np.float32 if "z_prior" in name else np.float16

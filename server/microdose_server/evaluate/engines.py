@@ -104,7 +104,7 @@ def integer_hyper(graph: bytes) -> IntegerHyper:
         exponent = -np.log2(divisor.ravel().astype(np.float64))
         return IntegerLayer(weight.astype(np.float32), bias.copy(), exponent.astype(np.int64), transposed)
 
-    return IntegerHyper(half("scale"), half("mean"), clamp=0)
+    return IntegerHyper(half("scale"), half("mean"))
 
 
 def _plain_session(graph: bytes, threads: int) -> ort.InferenceSession:

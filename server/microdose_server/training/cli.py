@@ -39,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "example: microdose-server train photos/ -o runs/one --hours 2, then "
         "microdose-server train photos/ -o runs/two --hours 1 --stage 2 --from runs/one/checkpoint.pt"
     )
-    parser.add_argument("photos", type=Path, help="folder of photographs or plain .tar shards, or one shard")
-    parser.add_argument(
+    add = parser.add_argument
+    add("photos", type=Path, help="folder of photographs or plain .tar shards, or one shard")
+    add(
         "-o",
         "--out",
         type=Path,
@@ -48,13 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for checkpoint, curve and previews",
     )
-    parser.add_argument(
-        "--preset", choices=sorted(PRESETS), default="medium", help="the networks' widths (default: medium)"
-    )
-    parser.add_argument(
-        "--stage", type=int, choices=(1, 2), default=1, help="2 adds the discriminator (default: 1)"
-    )
-    parser.add_argument(
+    add("--preset", choices=sorted(PRESETS), default="medium", help="the networks' widths (default: medium)")
+    add("--stage", type=int, choices=(1, 2), default=1, help="2 adds the discriminator (default: 1)")
+    add(
         "--from",
         type=Path,
         dest="start",
@@ -66,10 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     length.add_argument(
         "--hours", type=float, metavar="H", help="hours of training of the whole run, over all resumptions"
     )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoint in DIR, by the recipe that it has"
-    )
-    add = parser.add_argument
+    add("--resume", action="store_true", help="go on from the checkpoint in DIR, by the recipe that it has")
     add("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     add("--target-bpp", type=float, metavar="B", help="bits per pixel above which rate weighs more")
     add("--k-p", type=float, metavar="W", help="weight of LPIPS")
@@ -78,16 +72,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--learning-rate", type=float, metavar="R", help="the highest, once warmed up")
     add("--batch", type=int, metavar="N", help="crops per step, over all processes")
     add("--crop", type=_crop, metavar="N", help=f"side of a crop in pixels, a multiple of {STRIDE}")
-    parser.add_argument(
+    add(
         "--frozen-encoder",
         action="store_true",
         help="train the generator of --from alone: the bits stay",
     )
     add("--discriminator-learning-rate", type=float, metavar="R", help="stage 2's other one (default: 1e-4)")
-    parser.add_argument(
-        "--held-out", type=int, default=6, metavar="N", help="pictures kept aside for previews (default: 6)"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line instead of text")
+    add("--held-out", type=int, default=6, metavar="N", help="pictures kept aside for previews (default: 6)")
+    add("--json", action="store_true", help="print one JSON object per line instead of text")
 
 
 def run(arguments: argparse.Namespace) -> int:
