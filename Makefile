@@ -25,14 +25,14 @@ CLUSTER := tests/integration/test_conformance.py -k redis
 demo: set-up
 	$(BIN)/python examples/demo.py --output demo
 
-# The images are built beside the tests, which often wait; what that says comes out whole, the tests' (+) at once.
+# The images are built beside the tests, which often wait; what came of it is printed when it is done.
 test: lint neighbours
-	$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync suite images
+	$(MAKE) --no-print-directory --jobs=2 --keep-going suite images
 
 suite: neighbours
-	+$(BIN)/python -m pytest -n 2 --dist loadfile
-	+MICRODOSE_TEST_REDIS=redis7 $(BIN)/python -m pytest -n 2 --dist loadfile $(REDIS7)
-	+MICRODOSE_TEST_REDIS=cluster $(BIN)/python -m pytest -n 2 --dist loadfile $(CLUSTER)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+	MICRODOSE_TEST_REDIS=redis7 $(BIN)/python -m pytest -n 2 --dist loadfile $(REDIS7)
+	MICRODOSE_TEST_REDIS=cluster $(BIN)/python -m pytest -n 2 --dist loadfile $(CLUSTER)
 
 redis7: neighbours
 	MICRODOSE_TEST_REDIS=redis7 $(BIN)/python -m pytest -n 2 --dist loadfile

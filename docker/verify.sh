@@ -15,7 +15,8 @@ export BUILDAH_ISOLATION=chroot
 say() { echo "images: $*"; }
 untested() { echo "NOT TESTED HERE: the images of docker/: $*"; exit 0; }
 
-# All of it in namespaces of its own, so that its mounts and its servers end when it does, however that is.
+# All of it in namespaces of its own, so that its mounts and its servers end when it does, however that is. What it
+# prints comes out whole, for tests run beside it.
 if [ "${1:-}" != inside ]; then
 	for program in buildah mmdebstrap setpriv unshare; do
 		command -v $program > /dev/null || untested "there is no $program"
@@ -24,8 +25,10 @@ if [ "${1:-}" != inside ]; then
 	$apart true 2> /dev/null || untested "no namespaces for mounts and processes (is this root?)"
 	rm -rf "$work"
 	mkdir -p "$work" "$wheels"
+	say "building and running those of docker/, some minutes; what came of it follows then"
 	status=0
-	setpriv --pdeathsig KILL $apart "$0" inside || status=$?
+	setpriv --pdeathsig KILL $apart "$0" inside > "$work/said" 2>&1 || status=$?
+	cat "$work/said"
 	rm -rf "$work"
 	exit $status
 fi
