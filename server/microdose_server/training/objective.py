@@ -75,7 +75,7 @@ def _fidelity(
     if progress >= recipe.perceptual_from:
         # Where there are more processes than crops to look at, each looks at one.
         seen = slice(max(1, recipe.perceptual_crops // peers.count))
-        down, right = torch.randint(recipe.perceptual_phases, (2,)).tolist()
+        down, right = torch.randint(recipe.perceptual_phases, (2,), device=x.device).tolist()
         perceptual = lpips(output.x_hat[seen], x[seen], (down, right)).mean()
         loss = loss + recipe.k_p * perceptual
     return TeacherLoss(loss, bpp, mse.item(), perceptual.item())
