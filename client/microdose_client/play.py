@@ -113,10 +113,13 @@ class Player:
             await actions.aclose()
 
     async def _decoder(self, epoch: int, doses: Doses) -> "asyncio.Task[Decoder]":
-        """The decoder of an epoch, done or under construction; the one used longest ago makes room."""
+        """The decoder of an epoch, done or under construction; the one used longest ago makes room.
+
+        One whose dose could not be had ahead of time is tried again.
+        """
         key = epoch, doses
         task = self._decoders.pop(key, None)
-        if task is None:
+        if task is None or _failed(task):
             await self._builders.acquire()
             task = self._crew.start(self._build(epoch, doses))
             task.add_done_callback(lambda _: self._builders.release())
@@ -149,6 +152,10 @@ class Player:
             published=coded.show.published,
             discontinuity=coded.show.discontinuity,
         )
+
+
+def _failed(task: "asyncio.Task[Decoder]") -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 def _decoder_of(base: LoadedBase, epoch: int, doses: list[bytes], threads: int) -> Decoder:

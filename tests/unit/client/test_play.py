@@ -8,6 +8,7 @@ import pytest
 
 from microdose.base import Descriptor
 from microdose.digest import digest_of
+from microdose.errors import Unavailable
 from microdose.manifest import SEGMENT_TYPE
 from microdose_client.crew import Crew
 from microdose_client.place import Action, Announce, Show
@@ -120,3 +121,38 @@ def test_few_decoders_are_built_at_once_however_many_are_announced(sequence: Tin
         assert sum(each.media_type == "dose" for each in source.asked) == len(doses)
 
     asyncio.run(work())
+
+
+class Failing(Counting):
+    """The same, but the first dose that is asked for cannot be had, and an event says when it was."""
+
+    def __init__(self, blobs: dict[str, bytes]) -> None:
+        super().__init__(blobs)
+        self.failed = asyncio.Event()
+
+    async def blob(self, descriptor: Descriptor) -> bytes:
+        data = await super().blob(descriptor)
+        if descriptor.media_type == "dose" and not self.failed.is_set():
+            self.failed.set()
+            raise Unavailable("away for a moment")
+        return data
+
+
+def test_a_dose_that_could_not_be_had_ahead_is_fetched_when_it_is_needed(sequence: TinySequence) -> None:
+    data = tiny_dose(sequence.base, 0)
+    doses = (describe(data, "dose"),)
+    source = Failing(dict(sequence.blobs) | {digest_of(data): data})
+
+    async def actions() -> AsyncGenerator[Action]:
+        yield Announce(0, doses)
+        await source.failed.wait()
+        for _ in range(50):  # until the error has gone all its way
+            await asyncio.sleep(0)
+        yield Show(sequence.manifest.segments[0], doses)
+
+    async def work() -> list[int]:
+        player = Player(Reader([source]), Crew(), sequence.base, threads=1)
+        return [picture.n async for picture in player.play(actions())]
+
+    assert asyncio.run(work()) == [0]
+    assert sum(each.media_type == "dose" for each in source.asked) == 2
