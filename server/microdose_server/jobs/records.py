@@ -1,6 +1,6 @@
 """The record of a job in Redis: a hash with its present state, a stream with all that happened to it."""
 
-import logging
+from collections.abc import Callable
 
 import redis
 from redis.client import Pipeline
@@ -14,8 +14,6 @@ from microdose_server.store.scripts import run_script
 from microdose_server.store.sequences import page_of_ids
 
 MAX_EVENTS = 20_000
-
-log = logging.getLogger(__name__)
 
 
 class Jobs:
@@ -53,8 +51,11 @@ class Jobs:
             raise NotFound(f"no job {job}")
         return text(name)
 
-    def unfinished(self) -> list[Job]:
-        """The queued and the running ones that can be read, oldest first; some may have ended just now."""
+    def unfinished(self, unreadable: Callable[[str, Exception], object] = lambda *_: None) -> list[Job]:
+        """The queued and the running ones that can be read, oldest first; some may have ended just now.
+
+        `unreadable` is told the others, each with its error.
+        """
         found = []
         for name in map(text, self.client.zrange(keys.open_jobs(), 0, -1)):
             try:
@@ -62,7 +63,7 @@ class Jobs:
             except NotFound:
                 self.close(name)
             except ValueError as error:  # one must not hide the others
-                log.error("the record of job %s cannot be read: %s", name, error)
+                unreadable(name, error)
         return found
 
     def close(self, job: str) -> None:

@@ -56,10 +56,12 @@ class Recovery:
         self._now = now
         self._missing: dict[Attempt, float] = {}
         """Attempts that were found neither in line nor held, and since when."""
+        self._told: dict[str, str] = {}
+        """Jobs that cannot be looked after, and why, as the log has it."""
 
     def look(self) -> list[Job]:
         """Bring back what was lost; returns the jobs that were put back or ended by it."""
-        jobs = Jobs(self._queue.client).unfinished()
+        jobs = Jobs(self._queue.client).unfinished(self._tell)
         attempts = {job.id: newest_attempt(self._queue.client, job) for job in jobs}
         waiting = set(self._queue.waiting())  # after the fences: who pops one of these moves its fence
         done, missing = [], self._missing
@@ -70,11 +72,17 @@ class Recovery:
             except (Fenced, NotFound):  # begun, ended or removed meanwhile
                 continue
             except (MicrodoseError, ValueError) as error:  # what cannot be read must not hold up the others
-                log.error("job %s cannot be looked after: %s", job.id, error)
+                self._tell(job.id, error)
                 continue
             if changed is not None:
                 done.append(changed)
         return done
+
+    def _tell(self, job: str, error: Exception) -> None:
+        """Say once what is wrong with a job: a look follows every few seconds."""
+        if self._told.get(job) != str(error):
+            self._told[job] = str(error)
+            log.error("job %s cannot be looked after: %s", job, error)
 
     def _settle(self, job: Job, attempt: Attempt, waits: bool, missing: dict[Attempt, float]) -> Job | None:
         client = self._queue.client
