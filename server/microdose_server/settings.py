@@ -52,6 +52,7 @@ class Limits(BaseModel):
     )
     picture_cpu_s: float = Field(default=30.0, gt=0, description="CPU time to decode one picture")
     picture_s: float = Field(default=60.0, gt=0, description="time to decode one picture")
+    clip_s: float = Field(default=3600.0, gt=0, description="time to decode all pictures of one clip")
 
     max_head_bytes: int = Field(default=32 << 10, ge=4096, description="request line and headers")
     max_json_bytes: int = Field(default=64 << 10, gt=0, description="a body of JSON")

@@ -10,11 +10,13 @@ pictures are kept for the next one; a clip has one of its own.
 """
 
 import io
+import math
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -157,6 +159,7 @@ class _Decoder:
         self.uses = 0
         self._limits = bounds.limits
         self._time_s = bounds.limits.picture_s
+        self._left_s = bounds.limits.clip_s if mode == "clip" else math.inf
         command = [sys.executable, *COMMAND, mode, bounds.model_dump_json()]
         try:
             self._process = subprocess.Popen(
@@ -230,14 +233,22 @@ class _Decoder:
 
     @contextmanager
     def _time_limit(self) -> Iterator[None]:
-        """Kill the process unless the block ends in time; reads and writes then end as well."""
-        timer = threading.Timer(self._time_s, self._process.kill)
+        """Kill the process unless the block ends in time; reads and writes then end as well.
+
+        Of a clip's time, what its frames are waited for counts, not what is done with them. Raises Stopped
+        where it is over.
+        """
+        if self._left_s <= 0:
+            raise Stopped(STOPPED)
+        begun = time.monotonic()
+        timer = threading.Timer(min(self._time_s, self._left_s), self._process.kill)
         timer.daemon = True
         timer.start()
         try:
             yield
         finally:
             timer.cancel()
+            self._left_s -= time.monotonic() - begun
 
 
 def _surroundings() -> dict[str, str]:

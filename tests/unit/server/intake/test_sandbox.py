@@ -1,14 +1,17 @@
 """Decoders as processes: their verdicts are those of `read_picture`, and their deaths cost one picture."""
 
 import io
+import itertools
 import os
 import signal
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from PIL import Image
 
 from microdose.errors import BadPicture, BadUpload
 from microdose_server.intake.picture import read_picture
-from microdose_server.intake.sandbox import Sandbox
+from microdose_server.intake.sandbox import Judged, Sandbox
 from microdose_server.settings import MIB, Limits
 from tests.photos import encode, film, photo
 
@@ -119,6 +122,18 @@ def test_a_clip_is_refused_as_in_process(sandbox: Sandbox) -> None:
         with pytest.raises(BadUpload, match="clip, frame 0"):
             list(sandbox.frames(file))
     assert children() == before
+
+
+def test_all_frames_of_a_clip_share_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that leaps, so that each wait for the decoder takes a thousand seconds."""
+    clock = SimpleNamespace(monotonic=partial(next, itertools.count(0, 1000)))
+    monkeypatch.setattr("microdose_server.intake.sandbox.time", clock)
+    taken: list[Judged] = []
+    with Sandbox(Limits(clip_s=5000)) as sandbox, tempfile.TemporaryFile() as file:
+        file.write(film(8))
+        with pytest.raises(BadUpload, match="too much memory or time"):
+            taken.extend(sandbox.frames(file))
+    assert len(taken) < 8
 
 
 def test_a_clip_that_stops_its_decoder_is_refused() -> None:
