@@ -8,7 +8,7 @@ from microdose_server.codec.student import student_from_onnx
 from microdose_server.distil.objective import Objective
 from microdose_server.distil.overfit import Overfit
 from microdose_server.distil.patch import Patch
-from microdose_server.distil.rate import SCORED_TILES
+from microdose_server.distil.rate import JUDGED_TILES, SEARCHED_TILES
 from microdose_server.distil.tiles import Target
 from microdose_server.training.lpips import LPIPS
 
@@ -19,19 +19,23 @@ def nearest(
     """The number of the chain of doses, the oldest first, whose student has the least distortion."""
     if len(chains) == 1:
         return 0
-    found = distances(base, targets, chains, device)
+    found = distances(base, targets, chains, device, SEARCHED_TILES)
     return found.index(min(found))
 
 
 def distances(
-    base: LoadedBase, targets: Sequence[Target], chains: Sequence[Sequence[bytes]], device: str = "cpu"
+    base: LoadedBase,
+    targets: Sequence[Target],
+    chains: Sequence[Sequence[bytes]],
+    device: str = "cpu",
+    tiles: int = JUDGED_TILES,
 ) -> list[float]:
-    """The distortion of each chain's student, scored as `specialise` scores the one that it starts from.
+    """The distortion of each chain's student on so many tiles; by default those of `Dosed`.
 
     Raises as `dosed_student`.
     """
     students = [student_from_onnx(dosed_student(base, chain)).to(device) for chain in chains]
     generic = dict(students[0].named_parameters())
     run = Overfit(Patch(base.document, generic), Objective(students[0], targets, LPIPS(), device))
-    tiles = run.sample(SCORED_TILES)
-    return [run.score(dict(student.named_parameters()), tiles) for student in students]
+    sample = run.sample(tiles)
+    return [run.score(dict(student.named_parameters()), sample) for student in students]

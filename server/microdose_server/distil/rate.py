@@ -21,7 +21,10 @@ its published points at 0.183 and 0.351 bpp, of a teacher with more to show for 
 
 NARROWEST, WIDEST = 2.0**-30, 2.0**10
 """Scales."""
-SCORED_TILES = 8
+SEARCHED_TILES, JUDGED_TILES = 8, 24
+"""Tiles spread over a sequence that scales are compared on, and that doses are, with no dose. The first are
+among the second, and the features of those stay in memory (`objective.KEPT_REFERENCES`).
+"""
 
 
 @dataclass(frozen=True)
@@ -74,17 +77,19 @@ class Scales:
 
     def nothing(self) -> Candidate:
         """The weights that the run started from, which cost no byte."""
-        distortion = self.run.score({}, self.run.sample(SCORED_TILES))
+        distortion = self.run.score({}, self.run.sample(JUDGED_TILES))
         return Candidate(DoseKind.NONE, None, distortion, distortion)
 
-    def weigh(self, kind: DoseKind, steps: Steps) -> Candidate:
-        """The present changes in these steps, coded; scored as they will be decoded, if within the cap."""
+    def weigh(self, kind: DoseKind, steps: Steps, tiles: int = JUDGED_TILES) -> Candidate:
+        """The present changes in these steps, coded; if within the cap, scored on so many tiles as they will
+        be decoded.
+        """
         changes = self.run.patch.changes(steps)
         blob = pack_dose(Dose(self.base.prefix, self.epoch, kind, changes, self.parent), self.base)
         price = self.terms.price(len(blob))
         if math.isinf(price):
             return Candidate(kind, blob, math.inf, math.inf)
-        distortion = self.run.score(self.run.patch.weights(steps), self.run.sample(SCORED_TILES))
+        distortion = self.run.score(self.run.patch.weights(steps), self.run.sample(tiles))
         return Candidate(kind, blob, distortion, distortion + price)
 
     def search(self, kind: DoseKind, learner: Learner, start: float, stop: Callable[[], bool]) -> float:
@@ -93,7 +98,7 @@ class Scales:
         def cost(scale: float) -> float:
             if stop():
                 return math.inf
-            candidate = self.weigh(kind, steps_at(scale, self.run.patch, learner))
+            candidate = self.weigh(kind, steps_at(scale, self.run.patch, learner), SEARCHED_TILES)
             # Above the cap all cost the same, infinity: there, fewer bytes are better.
             over = math.isinf(candidate.cost)
             return 1e9 + len(candidate.blob or b"") if over else candidate.cost

@@ -28,19 +28,28 @@ from microdose_server.distil.overfit import CHECK_EVERY, Learner, Overfit, Overf
 from microdose_server.distil.patch import COARSEST, Patch
 from microdose_server.distil.plan import Budget, Clock, Phase, Stage, phases_of, rungs_for
 from microdose_server.distil.progress import Progress
-from microdose_server.distil.rate import DEFAULT_LMBDA, Candidate, Scales, Terms, cheapest, steps_at
+from microdose_server.distil.rate import (
+    DEFAULT_LMBDA,
+    SEARCHED_TILES,
+    Candidate,
+    Scales,
+    Terms,
+    cheapest,
+    steps_at,
+)
 from microdose_server.distil.tiles import Target
 from microdose_server.training.lpips import LPIPS
 
 __all__ = ["Budget", "Dosed", "OverfitRecipe", "Progress", "Target", "specialise"]
 
-RUN = 2
+RUN = 3
 """The version of what a checkpoint holds; one of another is not gone on with."""
 
 
 @dataclass(frozen=True)
 class Dosed:
-    """A dose's blob or none, and the distortion to the targets without and with what was chosen.
+    """A dose's blob or none, and the distortion to the targets without and with what was chosen, on the tiles
+    of the sequence that `rate.JUDGED_TILES` counts.
 
     Both are 0 where the publisher asked for no dose: then nothing is trained, nor measured.
     """
@@ -133,7 +142,7 @@ class Climb:
     def run(self) -> None:
         """From where it stands to the end of the last phase."""
         if self.number < len(self.phases) and not self.clock.out_of_time():
-            self.overfit.objective.fit_features(self.overfit.sample(8))
+            self.overfit.objective.fit_features(self.overfit.sample(SEARCHED_TILES))
         while self.number < len(self.phases):
             phase = self.phases[self.number]
             if self._too_late_for(phase):

@@ -20,7 +20,7 @@ from microdose.errors import DigestMismatch, NotFound
 from microdose.resources import DoseAim
 from microdose.resources import Sequence as Wish
 from microdose_server.distil.checkpoint import Keeper, as_bytes, as_tensor, pack_checkpoint, parse_checkpoint
-from microdose_server.distil.nearest import distances
+from microdose_server.distil.nearest import distances, nearest
 from microdose_server.distil.plan import shorter
 from microdose_server.distil.specialise import Budget, Dosed, Progress, Target, specialise
 from microdose_server.intake.picture import read_picture
@@ -69,10 +69,9 @@ class Rounds:
             return Made(Dosed(None, DoseKind.NONE, 0.0, 0.0), None, 1.0)
         learned, targets = [list(digests) for digests, _ in aimed], [target for _, target in aimed]
         self._round = {"format": FORMAT, "epoch": following.epoch, "pictures": learned}
-        starts, shown = following.starts, following.shown
-        chains = list(dict.fromkeys([*starts.values(), shown]))
-        scores = dict(zip(chains, distances(base, targets, chains, device), strict=True))
-        parent = min(starts, key=lambda epoch: scores[starts[epoch]])
+        starts = following.starts
+        parent = list(starts)[nearest(base, targets, list(starts.values()), device)]
+        (shown,) = distances(base, targets, [following.shown], device)
         seconds = max(0.0, self._seconds - (time.monotonic() - begin))
         dosed = specialise(
             base,
@@ -87,7 +86,7 @@ class Rounds:
             most_bytes=self._wish.dose_bytes,
             keeper=self,
         )
-        return Made(dosed, parent, dosed.loss_after / scores[shown] if scores[shown] else 1.0)
+        return Made(dosed, parent, dosed.loss_after / shown if shown else 1.0)
 
     def _target(self, seen: Seen) -> Target | None:
         """What the student is to make of a picture; None where its original is gone."""

@@ -1,8 +1,11 @@
 """A sequence to be distilled, its targets, and a run about to overfit them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from microdose.base import LoadedBase
 from microdose.dose import DoseKind
@@ -11,9 +14,19 @@ from microdose_server.codec.student import student_from_onnx
 from microdose_server.distil.objective import Objective
 from microdose_server.distil.overfit import Overfit
 from microdose_server.distil.patch import Patch
-from microdose_server.distil.tiles import Target
+from microdose_server.distil.tiles import Target, Tile
 from microdose_server.training.data import Pixels
 from microdose_server.training.lpips import LPIPS
+
+
+class Counting(Overfit):
+    """Counts the tiles that it scores."""
+
+    scored = 0
+
+    def score(self, weights: dict[str, Tensor], tiles: Sequence[Tile]) -> float:
+        self.scored += len(tiles)
+        return super().score(weights, tiles)
 
 
 @pytest.fixture(scope="session")

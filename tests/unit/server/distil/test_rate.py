@@ -9,11 +9,23 @@ from microdose.decoder import Decoder, to_pixels
 from microdose.dose import DoseKind, dosed_student, parse_dose
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.student import student_from_onnx
+from microdose_server.distil.objective import Objective
 from microdose_server.distil.overfit import Learner, Overfit, OverfitRecipe
-from microdose_server.distil.patch import COARSEST, FINEST
-from microdose_server.distil.rate import Candidate, Scales, Terms, cheapest, steps_at, walk
+from microdose_server.distil.patch import COARSEST, FINEST, Patch
+from microdose_server.distil.rate import (
+    JUDGED_TILES,
+    SEARCHED_TILES,
+    Candidate,
+    Scales,
+    Terms,
+    cheapest,
+    steps_at,
+    walk,
+)
+from microdose_server.distil.tiles import Target
 from microdose_server.training.data import Pixels
-from tests.unit.server.distil.conftest import disturb
+from microdose_server.training.lpips import LPIPS
+from tests.unit.server.distil.conftest import Counting, disturb
 
 PIXELS = 31_100
 
@@ -50,6 +62,24 @@ def test_a_client_paints_what_was_trained(
     trained = to_pixels(both[0].detach().numpy())[:64, :80]
     assert np.abs(made.astype(int) - trained).max() <= 1
     assert np.abs(made.astype(int) - generic).max() > 1
+
+
+def test_doses_are_judged_on_more_tiles_than_scales(
+    patch: Patch, tiny_teacher_base: LoadedBase, targets: list[Target], lpips: LPIPS
+) -> None:
+    """On all of those, so that what wins has not only been chosen for the fewer."""
+    student = student_from_onnx(tiny_teacher_base.student)
+    run = Counting(patch, Objective(student, targets * 20, lpips, "cpu"))
+    assert set(run.sample(SEARCHED_TILES)) < set(run.sample(JUDGED_TILES)) < set(run.tiles)
+    patch.climb(DoseKind.GAINS)
+    disturb(patch)
+    steps = dict.fromkeys(patch.deltas, 2.0**-6)
+    scales, judged = scales_of(run, tiny_teacher_base), run.sample(JUDGED_TILES)
+    assert scales.nothing().distortion == run.score({}, judged)
+    assert scales.weigh(DoseKind.GAINS, steps).distortion == run.score(patch.weights(steps), judged)
+    scored, looks = run.scored, iter((False, True, True))
+    scales.search(DoseKind.GAINS, Learner(OverfitRecipe()), 1e-3, lambda: next(looks))
+    assert run.scored - scored == SEARCHED_TILES
 
 
 def test_nothing_costs_its_distortion_alone(run: Overfit, tiny_teacher_base: LoadedBase) -> None:

@@ -1,22 +1,20 @@
 import time
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from torch import Tensor
 
 from microdose.base import LoadedBase
 from microdose.digest import digest_of, prefix
 from microdose.dose import DoseKind, dosed_student, parse_dose
 from microdose.resources import DoseChoice
 from microdose_server.distil.objective import Objective
-from microdose_server.distil.overfit import Learner, Overfit, OverfitRecipe
+from microdose_server.distil.overfit import Learner, OverfitRecipe
 from microdose_server.distil.patch import Patch
 from microdose_server.distil.plan import Clock
 from microdose_server.distil.progress import Progress
 from microdose_server.distil.rate import Scales, Terms
 from microdose_server.distil.specialise import Budget, Climb, Dosed, Target, specialise
-from microdose_server.distil.tiles import Tile
+from tests.unit.server.distil.conftest import Counting
 
 STEPS = 24
 
@@ -117,16 +115,6 @@ def test_a_budget_in_seconds_ends_early(tiny_teacher_base: LoadedBase, targets: 
     dose(tiny_teacher_base, targets, DoseChoice.GAINS, budget=budget, told=told)
     assert len(told) < 10**4
     assert {progress.steps for progress in told} <= {10**6}
-
-
-class Counting(Overfit):
-    """Counts the tiles that it scores."""
-
-    scored = 0
-
-    def score(self, weights: dict[str, Tensor], tiles: Sequence[Tile]) -> float:
-        self.scored += len(tiles)
-        return super().score(weights, tiles)
 
 
 @pytest.mark.parametrize(
