@@ -13,7 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.parts.dosing import add_options, by_name, encoder_of
+from benchmarks.parts.dosing import add_options, by_name, encoder_of, recipe_of
 from microdose.resources import DoseAim, DoseChoice
 from microdose_client.progress import Report, Step, reporter
 from microdose_server.distil.progress import Progress
@@ -46,11 +46,12 @@ def choose(study: Study, aim: DoseAim, budget: Budget, progress: Report, title: 
 
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Every length of every sequence."""
-    encoder, budget, found = encoder_of(args), Budget(args.steps, args.seconds), dict[str, Any]()
+    encoder, recipe = encoder_of(args), recipe_of(args)
+    budget, found = Budget(args.steps, args.seconds), dict[str, Any]()
     for name, path in by_name(args.sequences).items():
         found[name] = {}
         for length in args.lengths:
-            study = Study.of(encoder, read_sequence(path, length), 0, args.lmbda)
+            study = Study.of(encoder, read_sequence(path, length), 0, args.lmbda, recipe)
             title = f"{name}, {len(study.originals)} pictures"
             found[name][str(len(study.originals))] = choose(study, DoseAim(args.aim), budget, progress, title)
     chosen = {"aim": args.aim, "lmbda": args.lmbda, "profile": args.profile}

@@ -28,7 +28,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.parts.dosing import add_options, by_name, encoder_of
+from benchmarks.parts.dosing import add_options, by_name, encoder_of, recipe_of
 from microdose.base import LoadedBase
 from microdose.decoder import to_pixels
 from microdose.dose import DoseKind
@@ -209,13 +209,13 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Train the students that controls need, then measure one sequence after another."""
     encoder = encoder_of(args)
-    teacher = encoder.teacher
+    teacher, recipe = encoder.teacher, recipe_of(args)
     sequences = [(name, read_sequence(path, args.pictures)) for name, path in by_name(args.sequences).items()]
     others = students(teacher, args, progress) if args.controls else {}
     found: dict[str, Any] = {"figures": {}, "sequences": {}, "machine": machine()}
     for name, pictures in sequences:
         progress(Step("measuring", len(found["sequences"]), len(sequences), name))
-        study = Study.of(encoder, pictures, args.dists, args.lmbda)
+        study = Study.of(encoder, pictures, args.dists, args.lmbda, recipe)
         variants, best = measure(study, teacher, others, args, progress)
         found["figures"][name] = figures(study, variants, best)
         found["sequences"][name] = {

@@ -7,7 +7,8 @@ from pathlib import Path
 from microdose.errors import BadUpload
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import STANDARD, load_base
-from microdose_server.codec.shipped import load_teacher
+from microdose_server.codec.shipped import load_discriminator, load_teacher
+from microdose_server.distil.overfit import OverfitRecipe
 from microdose_server.distil.rate import DEFAULT_LMBDA
 
 
@@ -28,7 +29,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         help=f"distortion that a bit per pixel may cost (default: {DEFAULT_LMBDA}); near 0, bytes are free",
     )
+    parser.add_argument(
+        "--beta",
+        type=float,
+        default=0.0,
+        metavar="B",
+        help="weight of the teacher's discriminator, which one of stage 2 has (default: 0)",
+    )
     parser.add_argument("--weights", type=Path, metavar="DIR", help="another teacher than the shipped one")
+
+
+def recipe_of(args: argparse.Namespace) -> OverfitRecipe:
+    """How doses are trained. Raises NotFound for a beta where the teacher has no discriminator."""
+    discriminator = load_discriminator(args.weights) if args.beta > 0.0 else None
+    return OverfitRecipe(beta=args.beta, discriminator=discriminator)
 
 
 def by_name(paths: Sequence[Path]) -> dict[str, Path]:

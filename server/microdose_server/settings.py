@@ -97,6 +97,12 @@ class Settings(BaseSettings):
         gt=0,
         description="most seconds for the same, all doses together; more for long sequences, inf: no bound",
     )
+    distil_beta: float = Field(
+        default=0.0,
+        ge=0.0,
+        allow_inf_nan=False,
+        description="weight of the teacher's discriminator in the loss of a dose; stage 1 has none",
+    )
     checkpoint_s: float = Field(default=15, ge=0, description="between two checkpoints of a distillation")
     live_window: int = Field(default=300, ge=1, le=4096, description="segments that a live manifest lists")
     live_dose_s: float = Field(default=60, gt=0, description="most seconds for each dose of a live sequence")

@@ -4,7 +4,8 @@
                                                                  +--> 64 --> 128 --> 256 --> 512 --> 1
     picture -----------------------------------------------------+     4x4, stride 2     |  4x4, stride 1
 
-Every convolution is spectrally normalised (Miyato et al. 2018). It trains a teacher, and never ships.
+Every convolution is spectrally normalised (Miyato et al. 2018). It trains a teacher, and stays on
+the server: doses can be trained against it as well.
 """
 
 import itertools

@@ -1,6 +1,7 @@
 """The folder that a teacher ships in, with the bases of its students. No torch: the API needs bases alone.
 
     weights/<teacher>/teacher.safetensors   parameters of g_a, g_s and the hyperprior; preset in the metadata
+                      discriminator.safetensors   of a teacher of stage 2, which it was trained against
                       meta.json             data, steps, command, results
                       hyper.onnx            the hyper-synthesis, the same for all students
                       <student>/            base.json student.onnx
@@ -19,6 +20,7 @@ from microdose.manifest import HYPER_TYPE
 SHIPPED = "medium"
 STANDARD = "standard"
 TEACHER, META, BASE = "teacher.safetensors", "meta.json", "base.json"
+DISCRIMINATOR = "discriminator.safetensors"
 STUDENT_GRAPH, HYPER_GRAPH = "student.onnx", "hyper.onnx"
 
 
@@ -28,6 +30,17 @@ def weights_folder(name: str = SHIPPED) -> Path:
     if not (folder / TEACHER).is_file():
         raise NotFound(f"no teacher called {name!r} is shipped; look into {folder.parent}")
     return folder
+
+
+def discriminator_file(folder: Path | None = None) -> Path:
+    """The discriminator in a teacher's folder (the shipped one). Raises NotFound without one."""
+    path = (folder or weights_folder()) / DISCRIMINATOR
+    if not path.is_file():
+        raise NotFound(
+            f"no discriminator at {path}, as a teacher of stage 1 has none: leave MICRODOSE_DISTIL_BETA "
+            "(--beta) at 0, or train a teacher of stage 2 with: microdose-server train --stage 2"
+        )
+    return path
 
 
 def students_of(folder: Path | None = None) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
-"""A teacher's weights on disk: half precision, the preset in the file's metadata."""
+"""A teacher's weights on disk, and its discriminator's: half precision, the preset in the file's metadata."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from microdose.digest import digest_of
 from microdose.errors import NotFound, UnsupportedVersion
-from microdose_server.codec.folder import META, TEACHER, weights_folder
-from microdose_server.codec.presets import PRESETS
+from microdose_server.codec.discriminator import Discriminator
+from microdose_server.codec.folder import DISCRIMINATOR, META, TEACHER, discriminator_file, weights_folder
+from microdose_server.codec.presets import PRESETS, Preset
 from microdose_server.codec.teacher import Teacher
 
 UNTRAINED = ("hyperprior.z_prior.quantiles",)
@@ -25,13 +27,7 @@ def load_teacher(device: str = "cpu", folder: Path | None = None) -> Teacher:
     path = (folder or weights_folder()) / TEACHER
     if not path.is_file():
         raise NotFound(f"no teacher at {path}; train one with: microdose-server train")
-    with safetensors.safe_open(path, framework="numpy") as file:
-        preset = PRESETS.get((file.metadata() or {}).get("preset", ""))
-        if preset is None:
-            raise UnsupportedVersion(
-                f"{path} is of a preset that is unknown here; there are {sorted(PRESETS)}"
-            )
-        weights = {name: torch.from_numpy(file.get_tensor(name).astype(np.float32)) for name in file.keys()}  # noqa: SIM118
+    preset, weights = _load(path)
     teacher = Teacher(preset)
     missing, unexpected = teacher.load_state_dict(weights, strict=False)
     absent = set(missing) & {name for name, _ in teacher.named_parameters()} - set(UNTRAINED)
@@ -57,6 +53,48 @@ def save_teacher(preset: str, weights: dict[str, Tensor], folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TEACHER).write_bytes(safetensors.numpy.save(arrays, metadata={"preset": preset}))
     return teacher_digest(folder)
+
+
+def load_discriminator(folder: Path | None = None) -> Discriminator:
+    """The frozen discriminator of the teacher in a folder (the shipped one), in float32.
+
+    Raises NotFound where there is none, UnsupportedVersion for one of an unknown shape.
+    """
+    path = discriminator_file(folder)
+    preset, weights = _load(path)
+    discriminator = Discriminator(preset.latent_channels)
+    try:
+        discriminator.load_state_dict(weights)
+    except RuntimeError as error:  # torch's lines on what is missing, unknown or of another shape
+        found = " ".join(str(error).split())
+        raise UnsupportedVersion(
+            f"{path} has another shape than is known here: train it anew; {found}"
+        ) from None
+    return discriminator.requires_grad_(False).eval()
+
+
+def save_discriminator(preset: str, weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Write a discriminator's state in half precision; the small vectors of its spectral norms stay in single
+    precision.
+    """
+    arrays = {}
+    for name, value in weights.items():
+        kind = np.float32 if name.endswith(("._u", "._v")) else np.float16
+        arrays[name] = value.detach().cpu().numpy().astype(kind, order="C")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / DISCRIMINATOR).write_bytes(safetensors.numpy.save(arrays, metadata={"preset": preset}))
+
+
+def _load(path: Path) -> tuple[Preset, dict[str, Tensor]]:
+    """(the preset, the weights in float32). Raises UnsupportedVersion for an unknown preset."""
+    with safetensors.safe_open(path, framework="numpy") as file:
+        preset = PRESETS.get((file.metadata() or {}).get("preset", ""))
+        if preset is None:
+            raise UnsupportedVersion(
+                f"{path} is of a preset that is unknown here; there are {sorted(PRESETS)}"
+            )
+        names = list(file.keys())
+        return preset, {name: torch.from_numpy(file.get_tensor(name).astype(np.float32)) for name in names}
 
 
 def teacher_digest(folder: Path) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from microdose_server.codec.discriminator import Discriminator
 from microdose_server.distil.objective import Objective
 from microdose_server.distil.patch import Group, Patch, Steps
 from microdose_server.distil.tiles import Tile, tiles_of
@@ -26,7 +27,7 @@ end the phase where that has been done so often."""
 @dataclass(frozen=True)
 class OverfitRecipe:
     """Learning rates of u by group, the pull of matrices towards zero (relative to the rate), and the weights
-    of the terms beside the distortion (see `objective`).
+    of the terms beside the distortion (see `objective`), of which beta's needs the teacher's discriminator.
     """
 
     rates: Mapping[Group, float] = field(
@@ -41,6 +42,7 @@ class OverfitRecipe:
     pull: float = 0.08
     features: float = 0.1
     beta: float = 0.0
+    discriminator: Discriminator | None = None
 
 
 class Learner:

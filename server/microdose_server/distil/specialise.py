@@ -20,7 +20,6 @@ from microdose.base import LoadedBase
 from microdose.digest import digest_of, prefix
 from microdose.dose import DoseKind, dosed_student
 from microdose.resources import DoseChoice
-from microdose_server.codec.discriminator import Discriminator
 from microdose_server.codec.student import student_from_onnx
 from microdose_server.distil.checkpoint import Keeper, as_bytes, as_tensor, pack_checkpoint, parse_checkpoint
 from microdose_server.distil.objective import Objective
@@ -74,7 +73,6 @@ def specialise(
     most_bytes: int | None = None,
     keeper: Keeper | None = None,
     recipe: OverfitRecipe | None = None,
-    discriminator: Discriminator | None = None,
 ) -> Dosed:
     """Overfit the base's student to the targets of a sequence. Raises Diverged.
 
@@ -88,7 +86,7 @@ def specialise(
             weights, and no dose means that they go on serving.
         most_bytes: no dose of more bytes is sent, whatever the choice.
         keeper: keeps the run, which goes on from what is kept if that is this same run.
-        recipe: learning rates and weights of the loss's terms. Its `beta` needs the `discriminator`.
+        recipe: learning rates and weights of the loss's terms; None takes the usual ones.
     """
     clock = Clock(budget)
     if choice is DoseChoice.NONE or not targets:
@@ -102,7 +100,7 @@ def specialise(
         device,
         features=recipe.features,
         beta=recipe.beta,
-        discriminator=discriminator,
+        discriminator=recipe.discriminator,
     )
     patch = Patch(base.document, dict(student.named_parameters()))
     pixels = sum(target.pixels.shape[0] * target.pixels.shape[1] for target in targets)
@@ -274,5 +272,5 @@ class Climb:
         scales, budget = self.scales, self.clock.budget
         terms = [scales.terms.lmbda, scales.terms.pixels, scales.terms.most_bytes]
         named = [scales.base.digest, scales.parent.hex(), scales.epoch, self.choice.value]
-        of_loss = [self.overfit.objective.has_features]
+        of_loss = [self.overfit.objective.has_features, self.learner.recipe.beta]
         return [RUN, *named, *terms, budget.steps, len(self.overfit.tiles), *of_loss]

@@ -22,7 +22,7 @@ from microdose.ids import new_id
 from microdose.resources import DoseAim, DoseChoice, Frame
 from microdose_server.codec.encode import Encoder
 from microdose_server.distil.rate import DEFAULT_LMBDA
-from microdose_server.distil.specialise import Budget, Dosed, Progress, Target, specialise
+from microdose_server.distil.specialise import Budget, Dosed, OverfitRecipe, Progress, Target, specialise
 from microdose_server.evaluate.metrics import Pixels, dists, lpips, lpips_moved, psnr
 from microdose_server.evaluate.sequences import spread
 from microdose_server.jobs.publication import Coded, Epoch, make_publication
@@ -76,7 +76,7 @@ class Variant:
 @dataclass(frozen=True, eq=False)
 class Study:
     """A sequence, coded once by the teacher. `dists_of`: how many pictures DISTS is measured on; `lmbda`:
-    the distortion that a bit per pixel may cost.
+    the distortion that a bit per pixel may cost; `recipe`: of doses, if not the usual one.
     """
 
     base: LoadedBase
@@ -85,15 +85,22 @@ class Study:
     targets: Sequence[Target]
     dists_of: int
     lmbda: float = DEFAULT_LMBDA
+    recipe: OverfitRecipe | None = None
 
     @classmethod
     def of(
-        cls, encoder: Encoder, originals: Sequence[Pixels], dists_of: int, lmbda: float = DEFAULT_LMBDA
+        cls,
+        encoder: Encoder,
+        originals: Sequence[Pixels],
+        dists_of: int,
+        lmbda: float = DEFAULT_LMBDA,
+        recipe: OverfitRecipe | None = None,
     ) -> "Study":
         """Code a sequence."""
         encoded = [encoder.encode(picture) for picture in originals]
         targets = [Target(each.y_hat, each.x_hat, each.tower) for each in encoded]
-        return cls(encoder.base, originals, [each.segment for each in encoded], targets, dists_of, lmbda)
+        segments = [each.segment for each in encoded]
+        return cls(encoder.base, originals, segments, targets, dists_of, lmbda, recipe)
 
     @property
     def pixels(self) -> int:
@@ -155,6 +162,7 @@ class Study:
             budget=budget,
             epoch=0,
             report=report,
+            recipe=self.recipe,
         )
 
     def dosed(

@@ -11,7 +11,7 @@ from microdose.base import LoadedBase
 from microdose.dose import DoseKind
 from microdose_server.distil.checkpoint import Keeper, as_bytes, as_tensor, pack_checkpoint, parse_checkpoint
 from microdose_server.distil.nearest import nearest
-from microdose_server.distil.specialise import Budget, Dosed, Progress, specialise
+from microdose_server.distil.specialise import Budget, Dosed, OverfitRecipe, Progress, specialise
 from microdose_server.jobs.dosing import Found, Task
 from microdose_server.jobs.progress import Reporter
 from microdose_server.settings import Settings
@@ -30,9 +30,11 @@ class Distillation:
         report: Reporter,
         wish: resources.Sequence,
         keeper: Keeper,
+        recipe: OverfitRecipe | None = None,
     ) -> None:
         self._settings, self._base, self._report, self._wish = settings, base, report, wish
-        self._keeper, self._steps, self._number = keeper, 0, 0
+        self._keeper, self._recipe = keeper, recipe
+        self._steps, self._number = 0, 0
         self._run, self._done = _unpacked(keeper.load())
 
     def __call__(self, task: Task) -> Found:
@@ -69,6 +71,7 @@ class Distillation:
             parents=task.starts[start],
             most_bytes=share.size,
             keeper=self,
+            recipe=self._recipe,
         )
         return Found(start, dosed, time.monotonic() - begun)
 

@@ -24,6 +24,7 @@ from microdose.latents import decode_picture
 from microdose.resources import DoseChoice, Frame
 from microdose.resources import Sequence as Wish
 from microdose.segment import parse_segment
+from microdose_server.distil.overfit import OverfitRecipe
 from microdose_server.distil.shots import ShotDetector
 from microdose_server.intake.picture import read_picture
 from microdose_server.jobs.attempt import Assignment
@@ -53,15 +54,24 @@ class LiveEncoder(Teacher, Protocol):
         """The segment of a picture, uint8[H,W,3], and its y_hat."""
 
 
-def stream(given: Assignment, wish: Wish, encoder: LiveEncoder, distil: Distil | None = None) -> None:
-    """Publish a live sequence to its end. Raises Fenced when it must stop."""
+def stream(
+    given: Assignment,
+    wish: Wish,
+    encoder: LiveEncoder,
+    distil: Distil | None = None,
+    recipe: OverfitRecipe | None = None,
+) -> None:
+    """Publish a live sequence to its end, with doses by `distil`, or rounds by the recipe.
+
+    Raises Fenced when it must stop.
+    """
     settings, broadcast = given.settings, Broadcast.open(given, wish, encoder.base)
     if broadcast.edition.listed:
         broadcast.interrupt("another worker goes on")
     given.report.phase("live")
     with Checkpoints(given.client, given.attempt, checkpoints(settings), settings.checkpoint_s) as kept:
         begun = kept.load()
-        with Distiller(distil or Rounds(settings, wish, encoder, kept, begun)) as distiller:
+        with Distiller(distil or Rounds(settings, wish, encoder, kept, begun, recipe)) as distiller:
             live = Live(given, broadcast, encoder, distiller, wish.dose is not DoseChoice.NONE)
             live.resume(unfinished(begun, broadcast.edition.next_epoch))
             live.run()

@@ -22,7 +22,7 @@ from microdose.resources import Sequence as Wish
 from microdose_server.distil.checkpoint import Keeper, as_bytes, as_tensor, pack_checkpoint, parse_checkpoint
 from microdose_server.distil.nearest import distances, nearest
 from microdose_server.distil.plan import shorter
-from microdose_server.distil.specialise import Budget, Dosed, Progress, Target, specialise
+from microdose_server.distil.specialise import Budget, Dosed, OverfitRecipe, Progress, Target, specialise
 from microdose_server.intake.picture import read_picture
 from microdose_server.jobs.distiller import Digests, Made, Next, Seen
 from microdose_server.settings import Settings
@@ -52,10 +52,17 @@ class Rounds:
     """
 
     def __init__(
-        self, settings: Settings, wish: Wish, teacher: Teacher, keeper: Keeper, begun: bytes | None = None
+        self,
+        settings: Settings,
+        wish: Wish,
+        teacher: Teacher,
+        keeper: Keeper,
+        begun: bytes | None = None,
+        recipe: OverfitRecipe | None = None,
     ) -> None:
         """`begun`: what an earlier attempt has left with the keeper."""
         self._settings, self._wish, self._teacher, self._keeper = settings, wish, teacher, keeper
+        self._recipe = recipe
         self._originals = originals(settings)
         self._seconds = shorter(settings.live_dose_s, wish.dose_seconds)
         self._round: dict[str, Any] = {}
@@ -85,6 +92,7 @@ class Rounds:
             parents=starts[parent],
             most_bytes=self._wish.dose_bytes,
             keeper=self,
+            recipe=self._recipe,
         )
         return Made(dosed, parent, dosed.loss_after / shown if shown else 1.0)
 

@@ -15,7 +15,9 @@ from microdose.base import LoadedBase
 from microdose.resources import DoseChoice
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import load_base
+from microdose_server.codec.shipped import load_discriminator
 from microdose_server.distil.checkpoint import Keeper
+from microdose_server.distil.overfit import OverfitRecipe
 from microdose_server.distil.plan import shorter
 from microdose_server.distil.shots import ShotDetector, shots_of
 from microdose_server.distil.targets import keep_target
@@ -61,7 +63,7 @@ class EncodedPicture:
 
 def run(errand: Errand) -> None:
     """Do a job to its end; the horse's entry, by name. Raises as `make_attempt`."""
-    make_attempt(errand, lambda assignment: work(assignment, encoder_for(assignment)))
+    make_attempt(errand, lambda given: work(given, encoder_for(given), recipe_for(given.settings)))
 
 
 def encoder_for(given: Assignment) -> Encoder:
@@ -70,16 +72,22 @@ def encoder_for(given: Assignment) -> Encoder:
     return Encoder(given.settings.device, base=load_base(student=profile))
 
 
-def work(given: Assignment, encoder: Encoder) -> None:
+def recipe_for(settings: Settings) -> OverfitRecipe:
+    """How doses are trained here. Raises NotFound for a beta where the teacher has no discriminator."""
+    beta = settings.distil_beta
+    return OverfitRecipe(beta=beta, discriminator=load_discriminator() if beta > 0.0 else None)
+
+
+def work(given: Assignment, encoder: Encoder, recipe: OverfitRecipe | None = None) -> None:
     """The work on a sequence, live or not. Raises Fenced when it must stop."""
     sequence = Sequences(given.client).get(given.attempt.sequence)
     if sequence.live:
-        stream(given, sequence, encoder)
+        stream(given, sequence, encoder, recipe=recipe)
     else:
-        process(given, encoder)
+        process(given, encoder, recipe)
 
 
-def process(given: Assignment, encoder: PictureEncoder) -> None:
+def process(given: Assignment, encoder: PictureEncoder, recipe: OverfitRecipe | None = None) -> None:
     """Everything between uploaded pictures and a published sequence. Raises Fenced when it must stop."""
     settings, report = given.settings, given.report
     sequence = Sequences(given.client).get(given.attempt.sequence)
@@ -88,7 +96,7 @@ def process(given: Assignment, encoder: PictureEncoder) -> None:
         scratch(settings.data_dir) as folder,
     ):
         pictures = list(encode(given, sequence, encoder, folder))
-        pictures, epochs = distil(settings, pictures, encoder, report, sequence, run)
+        pictures, epochs = distil(settings, pictures, encoder, report, sequence, run, recipe)
         verify(pictures, encoder, epochs, report)
         publish_all(given, sequence, encoder.base, [picture.coded for picture in pictures], epochs)
         run.discard()
@@ -125,6 +133,7 @@ def distil(
     report: Reporter,
     wish: resources.Sequence,
     keeper: Keeper,
+    recipe: OverfitRecipe | None = None,
 ) -> tuple[list[EncodedPicture], list[Epoch]]:
     """A dose for each shot: the pictures in their epochs."""
     report.phase("distil", settings.distil_steps)
@@ -135,7 +144,8 @@ def distil(
     pixels = sum(map(pixels_of, targets))
     seconds = shorter(settings.distil_seconds, wish.dose_seconds)
     allowance = Allowance(pixels, settings.distil_steps, seconds, wish.dose_bytes)
-    found = dose_shots(targets, allowance, Distillation(settings, encoder.base, report, wish, keeper))
+    distillation = Distillation(settings, encoder.base, report, wish, keeper, recipe)
+    found = dose_shots(targets, allowance, distillation)
     placed = [
         replace(pictures[n], coded=pictures[n].coded.in_epoch(epoch))
         for shot, epoch in zip(shots, found.of_shots, strict=True)

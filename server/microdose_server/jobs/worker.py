@@ -29,6 +29,7 @@ from rq.worker import WorkerStatus
 
 from microdose.errors import Fenced, MicrodoseError, NotFound
 from microdose.resources import Job
+from microdose_server.codec.folder import discriminator_file
 from microdose_server.jobs import outcome, supervise
 from microdose_server.jobs.horse import Errand
 from microdose_server.jobs.lease import Lease
@@ -199,7 +200,10 @@ def run_worker(settings: Settings, *, burst: bool = False) -> None:
     Raises:
         Unavailable: no Redis, or no API at `Settings.blobs_url`.
         ProblemError: that API does not take the key.
+        NotFound: `Settings.distil_beta` asks for a discriminator, and the shipped teacher has none.
     """
+    if settings.distil_beta > 0.0:
+        discriminator_file()
     exit_when_told()  # until rq's own handlers stand
     os.environ.update(settings.environ())
     # For the job processes: torch's idle threads would spin, and keep the cores from API and Valkey.

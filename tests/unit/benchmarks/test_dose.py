@@ -1,10 +1,14 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from benchmarks.dose import ALPHAS, FINER, GENERIC, ON_ORIGINALS, RUNGS, main, parser, table
+from microdose_server.codec.discriminator import Discriminator
+from microdose_server.codec.presets import PRESETS
+from microdose_server.codec.shipped import save_discriminator
 from tests.photos import encode, photo
 
 SHORT = ["--pictures", "2", "--steps", "2", "--dists", "0", "--rungs", "full"]
@@ -17,6 +21,19 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for n in range(2):
         (found / f"{n}.png").write_bytes(encode(photo(30 * n, 160, 160)))
     return found
+
+
+def test_a_beta_asks_for_a_discriminator(
+    folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = shutil.copytree(weights, tmp_path / "weights")
+    command = [str(folder), "--weights", str(own), *SHORT, "--beta", "0.1", "--json"]
+    assert main(command) == 1
+    assert "no discriminator at" in capsys.readouterr().err
+    critic = Discriminator(PRESETS["tiny"].latent_channels)
+    save_discriminator("tiny", critic.state_dict(), own)
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["figures"][folder.name]["dose_bytes"] > 0
 
 
 def test_a_sequence_is_measured_with_all_controls(

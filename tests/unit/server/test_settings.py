@@ -32,6 +32,7 @@ def test_a_child_process_gets_the_same_settings(
         limits=Limits(max_pixels=5),
         distil_steps=3,
         distil_seconds=seconds,
+        distil_beta=0.25,
     )
     for name, value in settings.environ().items():
         monkeypatch.setenv(name, value)
@@ -42,6 +43,7 @@ NONSENSE = [
     {"port": 70000},
     {"job_attempts": 0},
     {"distil_seconds": 0},
+    {"distil_beta": -0.1},
     {"limits": {"max_frames": 0}},
     {"limits": {"max_frames": 10_001}},
     {"limits": {"max_pixels": 40_000_001}},

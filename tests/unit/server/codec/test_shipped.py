@@ -7,8 +7,9 @@ import torch
 
 from microdose.errors import NotFound, UnsupportedVersion
 from microdose_server.codec import shipped
+from microdose_server.codec.discriminator import Discriminator
 from microdose_server.codec.encode import Encoder
-from microdose_server.codec.folder import TEACHER, weights_folder
+from microdose_server.codec.folder import DISCRIMINATOR, TEACHER, weights_folder
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
 
@@ -52,6 +53,41 @@ def test_teachers_of_another_shape_are_refused(folder: Path) -> None:
     path.write_bytes(safetensors.numpy.save(tensors, metadata={"preset": "tiny"}))
     with pytest.raises(UnsupportedVersion, match=r"g_a\.0\.weight.*g_b\.0\.weight"):
         shipped.load_teacher(folder=folder)
+
+
+@pytest.fixture
+def critic(folder: Path) -> Discriminator:
+    """Of the same teacher, and saved beside it."""
+    torch.manual_seed(0)
+    critic = Discriminator(PRESETS["tiny"].latent_channels).eval()
+    shipped.save_discriminator("tiny", critic.state_dict(), folder)
+    return critic
+
+
+def test_a_discriminator_comes_back_with_the_same_verdicts(folder: Path, critic: Discriminator) -> None:
+    loaded = shipped.load_discriminator(folder)
+    assert not loaded.training
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    picture, y_hat = torch.rand(1, 3, 64, 96), torch.randn(1, 16, 4, 6)
+    torch.testing.assert_close(loaded(picture, y_hat), critic(picture, y_hat), rtol=0.01, atol=0.003)
+    stored = safetensors.numpy.load_file(folder / DISCRIMINATOR)
+    assert {str(array.dtype) for name, array in stored.items() if "original" in name} == {"float16"}
+
+
+def test_a_teacher_of_stage_1_has_no_discriminator(folder: Path) -> None:
+    with pytest.raises(NotFound, match=r"MICRODOSE_DISTIL_BETA .* train --stage 2"):
+        shipped.load_discriminator(folder)
+
+
+def test_discriminators_of_another_shape_are_refused(folder: Path, critic: Discriminator) -> None:
+    state = critic.state_dict()
+    del state["condition.0.bias"]
+    shipped.save_discriminator("tiny", state, folder)
+    with pytest.raises(UnsupportedVersion, match=r"condition\.0\.bias"):
+        shipped.load_discriminator(folder)
+    shipped.save_discriminator("medium", critic.state_dict(), folder)
+    with pytest.raises(UnsupportedVersion, match="train it anew"):
+        shipped.load_discriminator(folder)
 
 
 def test_the_shipped_teacher_and_base_belong_together(shipped_encoder: Encoder) -> None:

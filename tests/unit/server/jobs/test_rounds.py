@@ -16,10 +16,11 @@ from microdose.digest import digest_of
 from microdose.dose import parse_dose
 from microdose.ids import new_id
 from microdose.resources import DoseAim, DoseChoice, Sequence, SequenceState
+from microdose_server.codec.discriminator import Discriminator
 from microdose_server.codec.encode import Encoder
 from microdose_server.distil.checkpoint import pack_checkpoint
 from microdose_server.distil.nearest import distances
-from microdose_server.distil.specialise import Progress
+from microdose_server.distil.specialise import OverfitRecipe, Progress
 from microdose_server.distil.tiles import Target
 from microdose_server.jobs.distiller import Digests, Made, Next, Seen
 from microdose_server.jobs.rounds import Rounds, unfinished
@@ -66,6 +67,7 @@ def round(tiny_encoder: Encoder, teacher: Watched, tmp_path: Path) -> Round:
         steps: int = 12,
         seconds: float = 60.0,
         keeper: Kept | None = None,
+        recipe: OverfitRecipe | None = None,
         gone: tuple[int, ...] = (),
         **wishes: Any,
     ) -> Made:
@@ -88,7 +90,7 @@ def round(tiny_encoder: Encoder, teacher: Watched, tmp_path: Path) -> Round:
         ]
         keeper = keeper or Kept()
         settings = Settings(data_dir=tmp_path, distil_steps=steps, live_dose_s=seconds)
-        distil = Rounds(settings, wish, teacher, keeper, keeper.load())
+        distil = Rounds(settings, wish, teacher, keeper, keeper.load(), recipe)
         return distil(pictures, following, report)
 
     return make
@@ -114,6 +116,16 @@ def test_a_dose_aims_where_the_publisher_says(
     assert made.dosed.loss_before == pytest.approx(distances(tiny_encoder.base, targets, [()])[0])
     assert made.left < 1
     assert teacher.painted == (0 if aim is DoseAim.ORIGINALS else 2)
+
+
+def test_a_round_heeds_the_teachers_discriminator(round: Round, tiny_encoder: Encoder) -> None:
+    critic = Discriminator(tiny_encoder.teacher.preset.latent_channels)
+    losses = []
+    for recipe in (None, OverfitRecipe(beta=0.5, discriminator=critic)):
+        told: list[Progress] = []
+        round(report=told.append, steps=4, recipe=recipe)
+        losses.append(told[0].loss)
+    assert losses[1] > losses[0]
 
 
 def test_an_original_that_is_gone_is_not_learned_from(

@@ -1,4 +1,5 @@
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +18,18 @@ from microdose.errors import Fenced, NoSpace, NotFound
 from microdose.manifest import parse_manifest
 from microdose.resources import DoseAim, DoseChoice, Frame, SequenceCreate, SequenceState
 from microdose_client.bus import Bus
+from microdose_server.codec.discriminator import Discriminator
 from microdose_server.codec.encode import Encoder, Painted
+from microdose_server.codec.shipped import load_discriminator, save_discriminator
 from microdose_server.distil.nearest import distances
+from microdose_server.distil.overfit import OverfitRecipe
 from microdose_server.distil.tiles import Target
 from microdose_server.jobs import outcome, work
 from microdose_server.jobs.attempt import Assignment, problem_from
 from microdose_server.jobs.progress import Reporter
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.jobs.records import Jobs
-from microdose_server.jobs.work import encoder_for, process
+from microdose_server.jobs.work import encoder_for, process, recipe_for
 from microdose_server.settings import Settings
 from microdose_server.store.blobs import checkpoints, originals, public_blobs
 from microdose_server.store.bus import read_manifest
@@ -189,6 +193,30 @@ def test_a_job_reports_how_far_it_is_from_what_it_aims_at(
     assert first.loss == pytest.approx(begun[aim], rel=0.15)  # with features, where there are any
     assert begun[DoseAim.ORIGINALS] > 2 * begun[DoseAim.TEACHER]
     assert encoder.painted == (0 if aim is DoseAim.ORIGINALS else 1)
+
+
+def test_a_dose_heeds_the_teachers_discriminator(
+    bus: redis.Redis, tmp_path: Path, tiny_encoder: Encoder
+) -> None:
+    """From its file to the loss of the first step, which is of the same tile with and without."""
+    critic = Discriminator(tiny_encoder.teacher.preset.latent_channels)
+    save_discriminator("tiny", critic.state_dict(), tmp_path / "weights")
+    heeding = OverfitRecipe(beta=0.5, discriminator=load_discriminator(tmp_path / "weights"))
+    losses = []
+    for recipe in (OverfitRecipe(), heeding):
+        settings = Settings(data_dir=tmp_path, distil_steps=4)
+        given = begin(bus, settings, [photo(0)], dose=DoseChoice.GAINS)
+        process(given, tiny_encoder, recipe)
+        told = [event.job for event in job_events(bus, given.attempt.job) if event.job.step == 1]
+        losses += [job.loss or 0.0 for job in told if job.phase == "distil"]
+        assert Sequences(bus).get(given.attempt.sequence).state is SequenceState.PUBLISHED
+    assert losses[1] - losses[0] == pytest.approx(0.5 * math.log(2.0), rel=0.5)  # it has learnt nothing yet
+
+
+def test_a_worker_without_beta_needs_no_discriminator() -> None:
+    assert recipe_for(Settings()).beta == 0.0
+    with pytest.raises(NotFound, match="discriminator"):
+        recipe_for(Settings(distil_beta=0.1))  # the shipped teacher is of stage 1
 
 
 def test_without_a_dose_nothing_is_painted(bus: redis.Redis, tmp_path: Path) -> None:

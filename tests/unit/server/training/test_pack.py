@@ -4,14 +4,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from microdose.errors import UnsupportedVersion
+from microdose.errors import NotFound, UnsupportedVersion
 from microdose_server.codec.presets import PRESETS
-from microdose_server.codec.shipped import load_meta, load_teacher, teacher_digest
+from microdose_server.codec.shipped import load_discriminator, load_meta, load_teacher, teacher_digest
 from microdose_server.codec.teacher import Teacher
+from microdose_server.training.adversarial import AdversarialRun
 from microdose_server.training.checkpoint import save_state
 from microdose_server.training.loop import Run
 from microdose_server.training.pack import pack
-from microdose_server.training.recipe import Recipe
+from microdose_server.training.recipe import Recipe, StageTwo
 
 
 @pytest.fixture
@@ -33,6 +34,19 @@ def test_the_averaged_weights_are_shipped(checkpoint: Path, tmp_path: Path) -> N
     figures = {"stage": 1, "steps": 12, "training_seconds": 0, "photos": 5}
     assert meta == {"preset": "tiny", **figures, "digest": digest}
     assert json.loads((tmp_path / "out" / "meta.json").read_text()) == meta
+
+
+def test_the_discriminator_of_stage_2_comes_along(checkpoint: Path, tmp_path: Path) -> None:
+    run = AdversarialRun(Teacher(PRESETS["tiny"]), StageTwo(), "cpu")
+    save_state(run.state(), tmp_path / "sharp.pt")
+    pack(tmp_path / "sharp.pt", "tiny", tmp_path / "out", {})
+    assert load_meta(tmp_path / "out")["stage"] == 2
+    learnt = dict(run.discriminator.named_parameters())
+    for name, value in load_discriminator(tmp_path / "out").named_parameters():
+        assert torch.equal(value, learnt[name].half().float()), name
+    pack(checkpoint, "tiny", tmp_path / "out", {})
+    with pytest.raises(NotFound):  # which would judge another teacher's pictures
+        load_discriminator(tmp_path / "out")
 
 
 def test_another_preset_is_refused(checkpoint: Path, tmp_path: Path) -> None:
