@@ -35,7 +35,7 @@ from tests.tiny_base import tiny_dose
 from tests.tiny_encoder import TinyEncoder
 
 BASE = TinyEncoder().base
-PATIENCE_S = 60
+PATIENCE_S = 150
 NOTHING = Made(Dosed(None, DoseKind.NONE, 1.0, 1.0), None, 1.0)
 
 

@@ -18,7 +18,7 @@ from microdose_server.settings import Limits
 from microdose_server.store.lock import poll
 from microdose_server.store.sequences import Sequences
 
-PATIENCE_S = 60
+PATIENCE_S = 150
 StartWorker = Callable[..., "subprocess.Popen[bytes]"]
 
 
