@@ -16,7 +16,7 @@ TORCH  := $(shell sed -n 's/^torch==//p' constraints.txt)
 # all that need a Redis. In a cluster there is nothing but what viewers read: the queue of jobs needs a server of its own.
 REDIS7  := $(addprefix tests/unit/server/,$(addprefix store/test_,apikeys.py bus.py redis.py sequences.py viewers.py) \
 	$(addprefix jobs/test_,outcome.py queue.py records.py) api/test_pump.py) \
-	$(addprefix tests/integration/test_,api_events.py api_jobs.py api_sequences.py jobs_worker.py)
+	$(addprefix tests/integration/test_,api_events.py api_jobs.py api_sequences.py)
 CLUSTER := tests/integration/test_conformance.py -k redis
 
 .PHONY: demo test suite redis7 images set-up lint format clean neighbours
