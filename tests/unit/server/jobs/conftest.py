@@ -8,10 +8,11 @@ from microdose.resources import Frame, Job, SequenceCreate
 from microdose_server.jobs.queue import JobQueue
 from microdose_server.settings import Limits
 from microdose_server.store.sequences import Sequences
+from tests.assigned import give
 from tests.stage import stage
 from tests.valkey import bus, redis_url
 
-__all__ = ["bus", "redis_url", "stage"]
+__all__ = ["bus", "give", "redis_url", "stage"]
 
 
 @pytest.fixture
