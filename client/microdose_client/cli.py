@@ -78,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     run: commands.Command = args.run
     try:
-        live = getattr(args, "live", False)  # viewers need its id long before there is a result
-        with reporter(quiet=args.json and not live) as report:
+        names = args.run is commands.run_push  # an id that viewers and --resume need before there is a result
+        with reporter(quiet=args.json and not names) as report:
             outcome = run(args, report)
     except MicrodoseError as error:
         notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
@@ -136,7 +136,7 @@ def _add_push(verbs: "Verbs") -> None:
     verb.add_argument(
         "--resume",
         metavar="SEQ",
-        help="go on with an interrupted push into this sequence: stderr has named it",
+        help="go on with an interrupted push into this sequence: stderr has named it, --json or not",
     )
     verb.add_argument("--wait", action="store_true", help="stay until the sequence is published")
     _add_connection(verb, redis=False)

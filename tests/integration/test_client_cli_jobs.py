@@ -1,7 +1,9 @@
 """What `microdose push`, `jobs` and `cancel` say of what a server does."""
 
 import io
+import signal
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -133,6 +135,30 @@ def test_push_without_waiting(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     with serve_push(JOB) as server:
         assert main(["push", str(tmp_path / "a.png"), "--server", server.url]) == 0
     assert capsys.readouterr().out == f"sequence {JOB.sequence} is queued as job {JOB.id}\n"
+
+
+def test_a_push_that_is_interrupted_has_named_its_sequence(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"the server's business")
+    asked, ended = Event(), Event()
+    with serve_push(JOB) as server:
+        takes = server.answer
+
+        def answer(request: Request) -> Reply:
+            if "/frames/" not in request.path:
+                return takes(request)
+            asked.set()
+            return Reply(201, length=1, silence=ended)
+
+        server.answer = answer
+        arguments = ("push", str(tmp_path / "a.png"), "--json")
+        with microdose(*arguments, MICRODOSE_SERVER=server.url) as process:
+            assert asked.wait(120)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=120)
+            ended.set()
+    assert (process.returncode, out) == (1, b"")
+    assert JOB.sequence in err.decode()
+    assert err.decode().endswith("microdose: interrupted\n")
 
 
 def test_no_jobs(capsys: pytest.CaptureFixture[str]) -> None:
