@@ -58,10 +58,16 @@ def save_teacher(preset: str, weights: dict[str, Tensor], folder: Path) -> str:
 def load_discriminator(folder: Path | None = None) -> Discriminator:
     """The frozen discriminator of the teacher in a folder (the shipped one), in float32.
 
-    Raises NotFound where there is none, UnsupportedVersion for one of an unknown shape.
+    Raises NotFound where there is none, UnsupportedVersion for one of an unknown shape or of another teacher,
+    whose latents it would not understand.
     """
     path = discriminator_file(folder)
     preset, weights = _load(path)
+    if _metadata(path).get("teacher") != teacher_digest(path.parent):
+        raise UnsupportedVersion(
+            f"{path} was not trained against the {TEACHER} beside it: take both from one run of "
+            "microdose-server train --stage 2"
+        )
     discriminator = Discriminator(preset.latent_channels)
     try:
         discriminator.load_state_dict(weights)
@@ -74,25 +80,28 @@ def load_discriminator(folder: Path | None = None) -> Discriminator:
 
 
 def save_discriminator(preset: str, weights: Mapping[str, Tensor], folder: Path) -> None:
-    """Write a discriminator's state in half precision; the small vectors of its spectral norms stay in single
-    precision.
+    """Write a discriminator's state in half precision beside its teacher, which it names by digest; the small
+    vectors of its spectral norms stay in single precision.
     """
     arrays = {}
     for name, value in weights.items():
         kind = np.float32 if name.endswith(("._u", "._v")) else np.float16
         arrays[name] = value.detach().cpu().numpy().astype(kind, order="C")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / DISCRIMINATOR).write_bytes(safetensors.numpy.save(arrays, metadata={"preset": preset}))
+    metadata = {"preset": preset, "teacher": teacher_digest(folder)}
+    (folder / DISCRIMINATOR).write_bytes(safetensors.numpy.save(arrays, metadata=metadata))
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return file.metadata() or {}
 
 
 def _load(path: Path) -> tuple[Preset, dict[str, Tensor]]:
     """(the preset, the weights in float32). Raises UnsupportedVersion for an unknown preset."""
+    preset = PRESETS.get(_metadata(path).get("preset", ""))
+    if preset is None:
+        raise UnsupportedVersion(f"{path} is of a preset that is unknown here; there are {sorted(PRESETS)}")
     with safetensors.safe_open(path, framework="numpy") as file:
-        preset = PRESETS.get((file.metadata() or {}).get("preset", ""))
-        if preset is None:
-            raise UnsupportedVersion(
-                f"{path} is of a preset that is unknown here; there are {sorted(PRESETS)}"
-            )
         names = list(file.keys())
         return preset, {name: torch.from_numpy(file.get_tensor(name).astype(np.float32)) for name in names}
 

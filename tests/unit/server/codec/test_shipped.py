@@ -86,7 +86,14 @@ def test_discriminators_of_another_shape_are_refused(folder: Path, critic: Discr
     with pytest.raises(UnsupportedVersion, match=r"condition\.0\.bias"):
         shipped.load_discriminator(folder)
     shipped.save_discriminator("medium", critic.state_dict(), folder)
-    with pytest.raises(UnsupportedVersion, match="train it anew"):
+    with pytest.raises(UnsupportedVersion, match="another shape"):
+        shipped.load_discriminator(folder)
+
+
+def test_a_discriminator_of_another_teacher_is_refused(folder: Path, critic: Discriminator) -> None:
+    other = {name: value + 1.0 for name, value in shipped.load_teacher(folder=folder).state_dict().items()}
+    shipped.save_teacher("tiny", other, folder)
+    with pytest.raises(UnsupportedVersion, match="was not trained against"):
         shipped.load_discriminator(folder)
 
 
