@@ -1,0 +1,16 @@
+"""Numbers of less than 2^-126, which most processors take a hundred times as long to multiply."""
+
+import numpy as np
+import torch
+
+
+def flush_denormals() -> None:
+    """Take them for zero, in this thread and in all that start after this, where the processor can.
+
+    The momentum of a weight that no gradient moves fades until it is so small, and Muon multiplies it by
+    itself: after a thousand steps a teacher's took six times as long.
+    """
+    # What numpy knows of its types it finds out once, and warns if it finds no such numbers then.
+    np.finfo(np.float32)
+    np.finfo(np.float64)
+    torch.set_flush_denormal(True)
