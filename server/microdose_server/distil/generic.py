@@ -18,7 +18,7 @@ from microdose.errors import UnsupportedVersion
 from microdose_server.codec.student import LightStudent, Student, StudentPreset, build_student
 from microdose_server.codec.teacher import Teacher
 from microdose_server.distil.degradation import Degradation
-from microdose_server.distil.distance import distortion, reference_of
+from microdose_server.distil.distance import perceptual, reference_of
 from microdose_server.distil.initial import carry_thumbnail, fit_thumbnail
 from microdose_server.distil.progress import Progress
 from microdose_server.training.loop import Budget, must_be_finite
@@ -138,11 +138,14 @@ class GenericRun:
         return total, torch.mean((x_hat.detach() - target) ** 2).item()
 
     def _distance(self, x_hat: Tensor, goal: Tensor, lpips: LPIPS, progress: float) -> Tensor:
-        if progress < self.recipe.perceptual_from:
-            return self.recipe.k_m * 255.0**2 * torch.mean((x_hat - goal) ** 2)
-        seen = slice(self.recipe.perceptual_crops)
-        down, right = torch.randint(self.recipe.perceptual_phases, (2,)).tolist()
-        return distortion(x_hat[seen], reference_of(goal[seen], lpips, (down, right)), lpips, self.recipe)
+        """MSE of all crops, and LPIPS, once it joins, of some of them."""
+        recipe = self.recipe
+        total = recipe.k_m * 255.0**2 * torch.mean((x_hat - goal) ** 2)
+        if progress < recipe.perceptual_from:
+            return total
+        seen = slice(recipe.perceptual_crops)
+        down, right = torch.randint(recipe.perceptual_phases, (2,)).tolist()
+        return total + perceptual(x_hat[seen], reference_of(goal[seen], lpips, (down, right)), lpips, recipe)
 
     @torch.no_grad()
     def average(self, step: int) -> None:

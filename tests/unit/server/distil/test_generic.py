@@ -56,6 +56,19 @@ def test_starts_from_a_thumbnail(tiny_teacher: Teacher, photographs: list[Pixels
     assert after < 0.2 * before
 
 
+def test_a_student_learns_from_every_crop_of_a_batch(
+    tiny_teacher: Teacher, photographs: list[Pixels], lpips: LPIPS
+) -> None:
+    """Also from those that LPIPS does not see."""
+    x = torch.cat(batches(photographs, 1))
+    run = GenericRun.start(tiny_teacher, STUDENTS["tiny"], replace(RECIPE, perceptual_crops=1))
+    losses = []
+    for seen, unseen in ((x[:1], x[1:]), (x[:1], 1.0 - x[1:]), (1.0 - x[:1], x[1:])):
+        torch.manual_seed(0)
+        losses.append(run.loss(torch.cat([seen, unseen]), lpips, 1.0)[0].item())
+    assert len(set(losses)) == 3
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
 def test_the_thumbnail_is_of_what_is_aimed_at(
     alpha: float, tiny_teacher: Teacher, photographs: list[Pixels]
