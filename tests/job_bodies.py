@@ -167,7 +167,7 @@ def _publication(given: Assignment) -> Publication:
 def _stream(given: Assignment) -> None:
     note_process(given)
 
-    def distil(pictures: object, following: Next, report: object) -> Made:
+    def distil(pictures: object, count: int, following: Next, report: object) -> Made:
         dosed = Dosed(tiny_dose(tiny_base(), following.epoch), DoseKind.FULL, 1.0, 0.5)
         return Made(dosed, None, 1.0 if following.shown else 0.5)
 

@@ -39,18 +39,24 @@ PATIENCE_S = 150
 NOTHING = Made(Dosed(None, DoseKind.NONE, 1.0, 1.0), None, 1.0)
 
 
-def no_dose(pictures: Sequence[Seen], following: Next, report: Callable[[Progress], None]) -> Made:
+def no_dose(
+    pictures: Sequence[Seen], count: int, following: Next, report: Callable[[Progress], None]
+) -> Made:
     """A distillation that finds nothing worth its bytes."""
     return NOTHING
 
 
-def good_dose(pictures: Sequence[Seen], following: Next, report: Callable[[Progress], None]) -> Made:
+def good_dose(
+    pictures: Sequence[Seen], count: int, following: Next, report: Callable[[Progress], None]
+) -> Made:
     """A distillation that halves the distortion at once, and then finds nothing more."""
     dosed = Dosed(tiny_dose(BASE, following.epoch), DoseKind.FULL, 1.0, 0.5)
     return Made(dosed, None, 1.0 if following.shown else 0.5)
 
 
-def chained(pictures: Sequence[Seen], following: Next, report: Callable[[Progress], None]) -> Made:
+def chained(
+    pictures: Sequence[Seen], count: int, following: Next, report: Callable[[Progress], None]
+) -> Made:
     """A distillation that finds something better every time, always from the newest dose that there is."""
     parent, chain = list(following.starts.items())[-1]
     data = tiny_dose(BASE, following.epoch, seed=following.epoch, parent=chain[-1] if chain else None)

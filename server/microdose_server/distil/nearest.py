@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from microdose.base import LoadedBase
 from microdose.dose import dosed_student
 from microdose_server.codec.student import student_from_onnx
 from microdose_server.distil.objective import Objective
 from microdose_server.distil.overfit import Overfit
 from microdose_server.distil.patch import Patch
-from microdose_server.distil.rate import JUDGED_TILES, SEARCHED_TILES
 from microdose_server.distil.tiles import Target
 from microdose_server.training.lpips import LPIPS
 
@@ -19,7 +20,8 @@ def nearest(
     """The number of the chain of doses, the oldest first, whose student has the least distortion."""
     if len(chains) == 1:
         return 0
-    found = distances(base, targets, chains, device, SEARCHED_TILES)
+    run, students = _compared(base, targets, chains, device)
+    found = [run.score(weights, run.searched) for weights in students]
     return found.index(min(found))
 
 
@@ -28,14 +30,19 @@ def distances(
     targets: Sequence[Target],
     chains: Sequence[Sequence[bytes]],
     device: str = "cpu",
-    tiles: int = JUDGED_TILES,
 ) -> list[float]:
-    """The distortion of each chain's student on so many tiles; by default those of `Dosed`.
+    """The distortion of each chain's student on the tiles that a `Dosed` is judged by.
 
     Raises as `dosed_student`.
     """
+    run, students = _compared(base, targets, chains, device)
+    return [run.score(weights, run.judged) for weights in students]
+
+
+def _compared(
+    base: LoadedBase, targets: Sequence[Target], chains: Sequence[Sequence[bytes]], device: str
+) -> tuple[Overfit, list[dict[str, Tensor]]]:
+    """What scores students on these targets, and each chain's weights."""
     students = [student_from_onnx(dosed_student(base, chain)).to(device) for chain in chains]
-    generic = dict(students[0].named_parameters())
-    run = Overfit(Patch(base.document, generic), Objective(students[0], targets, LPIPS(), device))
-    sample = run.sample(tiles)
-    return [run.score(dict(student.named_parameters()), sample) for student in students]
+    named = [dict[str, Tensor](student.named_parameters()) for student in students]
+    return Overfit(Patch(base.document, named[0]), Objective(students[0], targets, LPIPS(), device)), named

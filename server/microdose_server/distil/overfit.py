@@ -11,7 +11,7 @@ from torch import Tensor
 from microdose_server.codec.discriminator import Discriminator
 from microdose_server.distil.objective import Objective
 from microdose_server.distil.patch import Group, Patch, Steps
-from microdose_server.distil.tiles import Tile, tiles_of
+from microdose_server.distil.tiles import Tile, spread, tiles_of
 from microdose_server.training.loop import must_be_finite
 from microdose_server.training.lpips import PHASES
 from microdose_server.training.muon import balanced, is_matrix
@@ -19,6 +19,12 @@ from microdose_server.training.muon import balanced, is_matrix
 BETAS = (0.9, 0.99)
 HELD_OUT = 8
 """One tile of so many is never trained on; of a sequence of fewer than twice as many, none."""
+WATCHED_TILES = 8
+"""Of the tiles kept apart, those that are looked at."""
+SEARCHED_TILES, JUDGED_TILES = 8, 24
+"""Tiles spread over a sequence that scales are compared on, and that doses are, with no dose. The first are
+among the second, and the features of those stay in memory (`objective.KEPT_REFERENCES`).
+"""
 CHECK_EVERY, PATIENCE, LEAST_GAIN, MOST_HALVINGS = 40, 2, 0.002, 3
 """Steps between looks at the tiles kept apart; so many without this relative gain halve the learning rate, or
 end the phase where that has been done so often."""
@@ -95,17 +101,22 @@ class Learner:
 
 
 class Overfit:
-    """A patch in training: which tiles come next, and how it scores."""
+    """A patch in training: which tiles come next, and how it scores.
+
+    watched: the tiles kept apart that are looked at; searched, judged: see `JUDGED_TILES`.
+    """
 
     def __init__(self, patch: Patch, objective: Objective, seed: int = 0) -> None:
         self.patch, self.objective = patch, objective
-        tiles = tiles_of(objective.targets)
-        held_out = tiles[HELD_OUT // 2 :: HELD_OUT] if len(tiles) >= 2 * HELD_OUT else []
-        apart = set(held_out)
+        tiles, rng = tiles_of(objective.targets), np.random.default_rng(seed)
         self.tiles = tiles
-        self.held_out = held_out
+        self.judged = spread(tiles, JUDGED_TILES, rng)
+        self.searched = spread(self.judged, SEARCHED_TILES, rng)
+        self.held_out = spread(tiles, len(tiles) // HELD_OUT, rng) if len(tiles) >= 2 * HELD_OUT else []
+        self.watched = spread(self.held_out, WATCHED_TILES, rng)
+        apart = set(self.held_out)
         self.trained = [tile for tile in tiles if tile not in apart]
-        self.rng = np.random.default_rng(seed)
+        self.rng = rng
         self.order: list[int] = []
 
     def draw(self) -> Tile:
@@ -129,12 +140,6 @@ class Overfit:
         """Mean distortion over tiles, each by its area."""
         losses = [self.objective.distortion(weights, tile).item() for tile in tiles]
         return float(np.average(losses, weights=[tile.area for tile in tiles]))
-
-    def sample(self, count: int) -> list[Tile]:
-        """Tiles spread evenly over the sequence, the same at every call."""
-        if count >= len(self.tiles):
-            return list(self.tiles)
-        return [self.tiles[int((k + 0.5) * len(self.tiles) / count)] for k in range(count)]
 
 
 @dataclass

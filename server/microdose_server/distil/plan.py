@@ -14,8 +14,8 @@ from microdose.dose import DoseKind
 from microdose.resources import DoseChoice
 from microdose_server.distil.rate import Terms
 
-LEAST_BYTES = {DoseKind.GAINS: 200, DoseKind.LOW_RANK: 1000, DoseKind.FULL: 6000}
-MOST_SAVED = {DoseKind.GAINS: 0.15, DoseKind.LOW_RANK: 0.3, DoseKind.FULL: 0.5}
+LEAST_BYTES = {DoseKind.GAINS: 200, DoseKind.LOW_RANK: 1000, DoseKind.FULL: 3000}
+MOST_SAVED = {DoseKind.GAINS: 0.3, DoseKind.LOW_RANK: 0.4, DoseKind.FULL: 0.7}
 """The fewest bytes that a rung is any good with, and the share of the distortion that it may save at best."""
 SHARES = {DoseKind.GAINS: 1.0, DoseKind.LOW_RANK: 3.0, DoseKind.FULL: 5.0}
 
@@ -94,6 +94,11 @@ class Clock:
     def out_of_time(self) -> bool:
         """Whether all seconds are spent."""
         return self.budget.seconds is not None and self.seconds >= self.budget.seconds
+
+    def spent(self) -> float:
+        """The share of the budget that is over, by steps or by time, whichever is further."""
+        by_steps = self.steps / max(1, self.budget.steps)
+        return max(by_steps, self.seconds / self.budget.seconds if self.budget.seconds else by_steps)
 
     def begin(self, phases: Sequence[Phase]) -> None:
         """Start the first of the phases that are left."""

@@ -13,18 +13,14 @@ from microdose.base import LoadedBase
 from microdose.dose import Dose, DoseKind, pack_dose
 from microdose_server.distil.overfit import Learner, Overfit
 from microdose_server.distil.patch import COARSEST, FINEST, Patch, Steps
+from microdose_server.distil.tiles import Tile
 
-DEFAULT_LMBDA = 0.4
-"""Distortion that a bit per pixel must save: what finer latents of the shipped teacher save if the bytes of
-a dose go there (LPIPS .0015 for 0.0036 bpp; benchmarks/dose.py). HiFiC's own rate buys 0.75 on Kodak between
-its published points at 0.183 and 0.351 bpp, of a teacher with more to show for its bits."""
+DEFAULT_LMBDA = 1.2
+"""Distortion that a bit per pixel must save: what it saves in finer latents, by `latents_worth` of
+benchmarks/dose.py, and near what the teacher was trained for (`lmbda_above` / `k_p` of its recipe)."""
 
 NARROWEST, WIDEST = 2.0**-30, 2.0**10
 """Scales."""
-SEARCHED_TILES, JUDGED_TILES = 8, 24
-"""Tiles spread over a sequence that scales are compared on, and that doses are, with no dose. The first are
-among the second, and the features of those stay in memory (`objective.KEPT_REFERENCES`).
-"""
 
 
 @dataclass(frozen=True)
@@ -77,19 +73,20 @@ class Scales:
 
     def nothing(self) -> Candidate:
         """The weights that the run started from, which cost no byte."""
-        distortion = self.run.score({}, self.run.sample(JUDGED_TILES))
+        distortion = self.run.score({}, self.run.judged)
         return Candidate(DoseKind.NONE, None, distortion, distortion)
 
-    def weigh(self, kind: DoseKind, steps: Steps, tiles: int = JUDGED_TILES) -> Candidate:
-        """The present changes in these steps, coded; if within the cap, scored on so many tiles as they will
-        be decoded.
-        """
+    def weigh(self, kind: DoseKind, steps: Steps) -> Candidate:
+        """The present changes in these steps, coded; if within the cap, judged as they will be decoded."""
+        return self._weighed(kind, steps, self.run.judged)
+
+    def _weighed(self, kind: DoseKind, steps: Steps, tiles: Sequence[Tile]) -> Candidate:
         changes = self.run.patch.changes(steps)
         blob = pack_dose(Dose(self.base.prefix, self.epoch, kind, changes, self.parent), self.base)
         price = self.terms.price(len(blob))
         if math.isinf(price):
             return Candidate(kind, blob, math.inf, math.inf)
-        distortion = self.run.score(self.run.patch.weights(steps), self.run.sample(tiles))
+        distortion = self.run.score(self.run.patch.weights(steps), tiles)
         return Candidate(kind, blob, distortion, distortion + price)
 
     def search(self, kind: DoseKind, learner: Learner, start: float, stop: Callable[[], bool]) -> float:
@@ -98,7 +95,7 @@ class Scales:
         def cost(scale: float) -> float:
             if stop():
                 return math.inf
-            candidate = self.weigh(kind, steps_at(scale, self.run.patch, learner), SEARCHED_TILES)
+            candidate = self._weighed(kind, steps_at(scale, self.run.patch, learner), self.run.searched)
             # Above the cap all cost the same, infinity: there, fewer bytes are better.
             over = math.isinf(candidate.cost)
             return 1e9 + len(candidate.blob or b"") if over else candidate.cost

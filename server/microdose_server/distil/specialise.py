@@ -10,7 +10,7 @@ Where the seconds are out, what is learnt by then is coded once, in the steps th
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -29,7 +29,6 @@ from microdose_server.distil.plan import Budget, Clock, Phase, Stage, phases_of,
 from microdose_server.distil.progress import Progress
 from microdose_server.distil.rate import (
     DEFAULT_LMBDA,
-    SEARCHED_TILES,
     Candidate,
     Scales,
     Terms,
@@ -41,22 +40,24 @@ from microdose_server.training.lpips import LPIPS
 
 __all__ = ["Budget", "Dosed", "OverfitRecipe", "Progress", "Target", "specialise"]
 
-RUN = 3
+RUN = 4
 """The version of what a checkpoint holds; one of another is not gone on with."""
 
 
 @dataclass(frozen=True)
 class Dosed:
     """A dose's blob or none, and the distortion to the targets without and with what was chosen, on the tiles
-    of the sequence that `rate.JUDGED_TILES` counts.
+    of the sequence that `overfit.JUDGED_TILES` counts.
 
-    Both are 0 where the publisher asked for no dose: then nothing is trained, nor measured.
+    Both are 0 where the publisher asked for no dose: then nothing is trained, nor measured. `seconds` are
+    those of all runs of it.
     """
 
     dose: bytes | None
     kind: DoseKind
     loss_before: float
     loss_after: float
+    seconds: float = field(default=0.0, compare=False)
 
 
 def specialise(
@@ -71,6 +72,7 @@ def specialise(
     device: str = "cpu",
     parents: Sequence[bytes] = (),
     most_bytes: int | None = None,
+    pixels: int | None = None,
     keeper: Keeper | None = None,
     recipe: OverfitRecipe | None = None,
 ) -> Dosed:
@@ -85,6 +87,7 @@ def specialise(
         parents: the chain of doses to build on, the oldest first. The dose is then a difference to their
             weights, and no dose means that they go on serving.
         most_bytes: no dose of more bytes is sent, whatever the choice.
+        pixels: that the dose is for, and its bytes with it; None takes those of the targets.
         keeper: keeps the run, which goes on from what is kept if that is this same run.
         recipe: learning rates and weights of the loss's terms; None takes the usual ones.
     """
@@ -103,8 +106,8 @@ def specialise(
         discriminator=recipe.discriminator,
     )
     patch = Patch(base.document, dict(student.named_parameters()))
-    pixels = sum(target.pixels.shape[0] * target.pixels.shape[1] for target in targets)
-    terms = Terms(DEFAULT_LMBDA if lmbda is None else lmbda, pixels, most_bytes)
+    served = pixels or sum(target.pixels.shape[0] * target.pixels.shape[1] for target in targets)
+    terms = Terms(DEFAULT_LMBDA if lmbda is None else lmbda, served, most_bytes)
     parent = prefix(digest_of(parents[-1])) if parents else b""
     scales = Scales(Overfit(patch, objective), base, terms, epoch, parent)
     climb = Climb(scales, Learner(recipe), choice, clock, report, keeper)
@@ -140,7 +143,7 @@ class Climb:
     def run(self) -> None:
         """From where it stands to the end of the last phase."""
         if self.number < len(self.phases) and not self.clock.out_of_time():
-            self.overfit.objective.fit_features(self.overfit.sample(SEARCHED_TILES))
+            self.overfit.objective.fit_features(self.overfit.searched)
         while self.number < len(self.phases):
             phase = self.phases[self.number]
             if self._too_late_for(phase):
@@ -168,7 +171,8 @@ class Climb:
             chosen = cheapest(wanted) if wanted else self.nothing
         else:
             chosen = cheapest([self.nothing, *allowed])
-        return Dosed(chosen.blob, chosen.kind, self.nothing.distortion, chosen.distortion)
+        losses = self.nothing.distortion, chosen.distortion
+        return Dosed(chosen.blob, chosen.kind, *losses, self.clock.seconds)
 
     def _begin(self, phase: Phase) -> None:
         self.overfit.patch.climb(phase.rung)
@@ -189,13 +193,13 @@ class Climb:
             loss, mse = self.overfit.step(self.learner, self.steps, fraction)
             self.clock.steps += 1
             taken = self.clock.steps
-            self.report(Progress.of(taken, taken / max(1, self.clock.budget.steps), loss, mse))
+            self.report(Progress.of(taken, self.clock.spent(), loss, mse))
             if taken % CHECK_EVERY == 0 and self._stuck():
                 break
             self._keep()
 
     def _stuck(self) -> bool:
-        apart = self.overfit.held_out[:: max(1, len(self.overfit.held_out) // 8)]
+        apart = self.overfit.watched
         weights = self.overfit.patch.weights(self.steps) if apart else {}
         return bool(apart) and self.plateau.over(self.overfit.score(weights, apart))
 

@@ -70,6 +70,17 @@ def tiles_of(targets: Sequence[Target]) -> list[Tile]:
     return tiles
 
 
+def spread(tiles: Sequence[Tile], count: int, rng: np.random.Generator) -> list[Tile]:
+    """So many of the tiles: one out of each stretch of equal length, at random; all, if there are no more.
+
+    Evenly spaced ones would lie at the same place of every picture.
+    """
+    if count >= len(tiles):
+        return list(tiles)
+    edges = [round(k * len(tiles) / count) for k in range(count + 1)]
+    return [tiles[int(rng.integers(*stretch))] for stretch in pairwise(edges)]
+
+
 def _spans(length: int) -> list[tuple[int, int]]:
     count = max(1, round(length / TILE))
     edges = [round(k * length / count) for k in range(count + 1)]

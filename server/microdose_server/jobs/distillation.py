@@ -9,6 +9,7 @@ from typing import Any
 from microdose import resources
 from microdose.base import LoadedBase
 from microdose.dose import DoseKind
+from microdose.resources import DoseChoice
 from microdose_server.distil.checkpoint import Keeper, as_bytes, as_tensor, pack_checkpoint, parse_checkpoint
 from microdose_server.distil.nearest import nearest
 from microdose_server.distil.specialise import Budget, Dosed, OverfitRecipe, Progress, specialise
@@ -16,7 +17,7 @@ from microdose_server.jobs.dosing import Found, Task
 from microdose_server.jobs.progress import Reporter
 from microdose_server.settings import Settings
 
-FORMAT = "shots 2"
+FORMAT = "shots 3"
 """What a checkpoint here holds, and its version; one of another is not gone on with."""
 
 
@@ -59,6 +60,8 @@ class Distillation:
 
         start = nearest(self._base, task.targets, task.starts, self._settings.device)
         chosen = time.monotonic() - begun
+        if share.seconds == 0.0 and self._wish.dose is DoseChoice.AUTO:
+            return Found(start, Dosed(None, DoseKind.NONE, 0.0, 0.0), chosen)
         dosed = specialise(
             self._base,
             task.targets,
@@ -73,7 +76,7 @@ class Distillation:
             keeper=self,
             recipe=self._recipe,
         )
-        return Found(start, dosed, time.monotonic() - begun)
+        return Found(start, dosed, chosen + dosed.seconds)
 
     # The keeper of a run
 
@@ -105,7 +108,8 @@ class Distillation:
 
 def _facts_of(found: Found) -> list[Any]:
     dosed = found.dosed
-    return [found.start, found.seconds, dosed.kind.value, dosed.loss_before, dosed.loss_after]
+    losses = dosed.loss_before, dosed.loss_after
+    return [found.start, found.seconds, dosed.kind.value, *losses, dosed.seconds]
 
 
 def _unpacked(data: bytes | None) -> tuple[bytes | None, list[tuple[list[Any], Found]]]:
@@ -114,7 +118,7 @@ def _unpacked(data: bytes | None) -> tuple[bytes | None, list[tuple[list[Any], F
     if kept is None or kept.facts.get("format") != FORMAT:
         return None, []
     done = []
-    for n, (known, start, seconds, kind, before, after) in enumerate(kept.facts["done"]):
+    for n, (known, start, seconds, kind, *measured) in enumerate(kept.facts["done"]):
         dose = as_bytes(kept.tensors[f"dose.{n}"]) or None
-        done.append((known, Found(start, Dosed(dose, DoseKind(kind), before, after), seconds)))
+        done.append((known, Found(start, Dosed(dose, DoseKind(kind), *measured), seconds)))
     return as_bytes(kept.tensors["run"]) or None, done

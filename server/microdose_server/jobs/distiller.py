@@ -70,8 +70,10 @@ class Made(NamedTuple):
     left: float
 
 
-Distil: TypeAlias = Callable[[Sequence[Seen], Next, Callable[[Progress], None]], Made]
-"""(pictures, next, report) -> what suits them best; `report` raises when it is not wanted any more."""
+Distil: TypeAlias = Callable[[Sequence[Seen], int, Next, Callable[[Progress], None]], Made]
+"""(pictures, of how many they are a part, next, report) -> what suits them best; `report` raises when it is
+not wanted any more.
+"""
 
 
 class _Unwanted(Exception):
@@ -118,10 +120,11 @@ class Distiller:
                 self._stride *= 2
             self._changed.notify()
 
-    def resume(self, pictures: Sequence[Seen], following: Next) -> None:
-        """Begin with a round on these pictures of this shot, and what a dose would be."""
+    def resume(self, pictures: Sequence[Seen], count: int, following: Next) -> None:
+        """Begin with a round on these pictures of the `count` of this shot, and what a dose would be."""
         with self._changed:
-            self._seen, self._count, self._next = list(pictures), len(pictures), following
+            self._seen, self._count, self._next = list(pictures), count, following
+            self._stride = math.ceil(count / len(pictures))
             self._due = 0
             self._changed.notify()
 
@@ -148,10 +151,10 @@ class Distiller:
                 if self._ended:
                     return
                 self._due = GROWTH * self._count
-                shot, following, pictures = self._shot, self._next, list(self._seen)
+                shot, following, pictures, count = self._shot, self._next, list(self._seen), self._count
             assert following is not None
             try:
-                self._finish(shot, self._distil(pictures, following, partial(self._require, shot)))
+                self._finish(shot, self._distil(pictures, count, following, partial(self._require, shot)))
             except _Unwanted:
                 continue
             except Exception:  # the stream goes on without a dose

@@ -73,7 +73,7 @@ def stream(
         begun = kept.load()
         with Distiller(distil or Rounds(settings, wish, encoder, kept, begun, recipe)) as distiller:
             live = Live(given, broadcast, encoder, distiller, wish.dose is not DoseChoice.NONE)
-            live.resume(unfinished(begun, broadcast.edition.next_epoch))
+            live.resume(*unfinished(begun, broadcast.edition.next_epoch))
             live.run()
         kept.discard()
 
@@ -99,15 +99,15 @@ class Live:
         self._told = 0.0
         self._last: tuple[Coded, NDArray[np.float32]] | None = None
 
-    def resume(self, published: Sequence[Digests]) -> None:
-        """Go on with the round of distillation that learns from these published pictures, if any."""
+    def resume(self, published: Sequence[Digests], count: int) -> None:
+        """Go on with the round of distillation on these of `count` published pictures, if there is one."""
         try:
             pictures = [self._seen(digests) for digests in published]
         except MicrodoseError as error:
             log.warning("a round of distillation begins anew: %s", error)
         else:
             if pictures:
-                self._distiller.resume(pictures, self._next())
+                self._distiller.resume(pictures, count, self._next())
 
     def run(self) -> None:
         """Until the publisher has completed the sequence, or is silent for too long."""

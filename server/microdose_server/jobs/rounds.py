@@ -1,6 +1,6 @@
 """Rounds of distilling for a live sequence: which dose suits a shot so far, and what it builds on.
 
-checkpoint := the epoch that the dose would be · the pictures that it learns from · the run
+checkpoint := the epoch that the dose would be · the pictures that it learns from, of how many · the run
 
 Pictures are at hand as latents. What the student is to paint from them comes when a round begins: the teacher
 paints it, or the original is read again, which garbage collection may have taken if the shot is long.
@@ -25,10 +25,11 @@ from microdose_server.distil.plan import shorter
 from microdose_server.distil.specialise import Budget, Dosed, OverfitRecipe, Progress, Target, specialise
 from microdose_server.intake.picture import read_picture
 from microdose_server.jobs.distiller import Digests, Made, Next, Seen
+from microdose_server.jobs.dosing import pixels_of
 from microdose_server.settings import Settings
 from microdose_server.store.shelf import originals
 
-FORMAT = "round 2"
+FORMAT = "round 3"
 """What a checkpoint here holds, and its version; one of another is not gone on with."""
 
 log = logging.getLogger(__name__)
@@ -68,14 +69,18 @@ class Rounds:
         self._round: dict[str, Any] = {}
         self._begun = _unpacked(begun)
 
-    def __call__(self, pictures: Sequence[Seen], following: Next, report: Callable[[Progress], None]) -> Made:
-        """The dose that suits the pictures best; none where nothing is left of what it would aim at."""
+    def __call__(
+        self, pictures: Sequence[Seen], count: int, following: Next, report: Callable[[Progress], None]
+    ) -> Made:
+        """The dose that suits the pictures best, and pays over the `count` that they are a part of; none
+        where nothing is left of what it would aim at.
+        """
         begin, base, device = time.monotonic(), self._teacher.base, self._settings.device
         aimed = [(seen.digests, target) for seen in pictures if (target := self._target(seen))]
         if not aimed:
             return Made(Dosed(None, DoseKind.NONE, 0.0, 0.0), None, 1.0)
         learned, targets = [list(digests) for digests, _ in aimed], [target for _, target in aimed]
-        self._round = {"format": FORMAT, "epoch": following.epoch, "pictures": learned}
+        self._round = {"format": FORMAT, "epoch": following.epoch, "pictures": learned, "count": count}
         starts = following.starts
         parent = list(starts)[nearest(base, targets, list(starts.values()), device)]
         (shown,) = distances(base, targets, [following.shown], device)
@@ -91,6 +96,7 @@ class Rounds:
             device=device,
             parents=starts[parent],
             most_bytes=self._wish.dose_bytes,
+            pixels=round(pixels_of(targets) * count / len(targets)),
             keeper=self,
             recipe=self._recipe,
         )
@@ -123,10 +129,12 @@ class Rounds:
         self._keeper.save(pack_checkpoint({"run": as_tensor(data)}, self._round))
 
 
-def unfinished(begun: bytes | None, epoch: int) -> list[Digests]:
-    """The pictures that a dose to be this epoch was to learn from, when an attempt kept this; or none."""
+def unfinished(begun: bytes | None, epoch: int) -> tuple[list[Digests], int]:
+    """The pictures that a dose to be this epoch was to learn from, when an attempt kept this, and of how many
+    they are a part; or none.
+    """
     of, _ = _unpacked(begun)
-    return [Digests(*each) for each in of["pictures"]] if of.get("epoch") == epoch else []
+    return ([Digests(*each) for each in of["pictures"]], of["count"]) if of.get("epoch") == epoch else ([], 0)
 
 
 def _unpacked(data: bytes | None) -> tuple[dict[str, Any], bytes | None]:

@@ -7,8 +7,10 @@ from microdose.dose import DoseKind
 from microdose_server.distil.objective import Objective
 from microdose_server.distil.overfit import (
     HELD_OUT,
+    JUDGED_TILES,
     MOST_HALVINGS,
     PATIENCE,
+    SEARCHED_TILES,
     Learner,
     Overfit,
     OverfitRecipe,
@@ -79,11 +81,29 @@ def test_the_score_weighs_tiles_by_their_area(run: Overfit) -> None:
     assert run.score({}, run.tiles) == pytest.approx(np.dot(losses, areas) / sum(areas), rel=1e-5)
 
 
-def test_samples_are_spread_over_the_sequence(run: Overfit) -> None:
-    assert run.sample(8) == run.tiles
-    run.tiles = [Tile(picture, 0, 1, 0, 1) for picture in range(100)]
-    assert [tile.picture for tile in run.sample(4)] == [12, 37, 62, 87]
-    assert run.sample(100) == run.tiles
+def test_samples_are_spread_over_the_sequence(patch: Patch, objective: Objective, run: Overfit) -> None:
+    assert set(run.judged) == set(run.searched) == set(run.tiles)
+    objective.targets = many(960)
+    run = Overfit(patch, objective)
+    assert len(run.judged) == JUDGED_TILES
+    assert len(run.searched) == SEARCHED_TILES
+    assert set(run.searched) < set(run.judged) < set(run.tiles)
+    for sample in (run.judged, run.searched):
+        stretches = [tile.picture * len(sample) // 960 for tile in sample]
+        assert sorted(stretches) == list(range(len(sample)))
+    again = Overfit(patch, objective)
+    assert (again.judged, again.searched, again.trained) == (run.judged, run.searched, run.trained)
+
+
+@pytest.mark.parametrize("size", [(32, 48), (45, 80), (68, 120)])
+def test_no_place_of_pictures_is_neglected(patch: Patch, objective: Objective, size: tuple[int, int]) -> None:
+    """Of 768x512, 1280x720 and 1920x1080: though tiles are counted off, picture after picture."""
+    objective.targets = [Target(np.zeros((16, *size), np.float32), np.zeros((1, 1, 3), np.uint8))] * 24
+    run = Overfit(patch, objective)
+    places = {(tile.top, tile.left) for tile in run.tiles}
+    assert {(tile.top, tile.left) for tile in run.trained} == places
+    for sample in (run.judged, run.watched):
+        assert len({(tile.top, tile.left) for tile in sample}) > 3
 
 
 def many(count: int) -> list[Target]:

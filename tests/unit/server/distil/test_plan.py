@@ -8,19 +8,27 @@ from microdose_server.distil.plan import Budget, Clock, Phase, Stage, phases_of,
 from microdose_server.distil.rate import DEFAULT_LMBDA, Terms
 
 KODAK = 768 * 512
-GENERIC = 0.09
-"""About what a generic student misses of its teacher."""
+TEACHER, ORIGINALS = 0.09, 0.5
+"""About what a generic student misses of its teacher, and of the originals."""
 
 
-def chosen(pictures: float, choice: DoseChoice = DoseChoice.AUTO, cap: int | None = None) -> list[str]:
+def chosen(
+    pictures: float, choice: DoseChoice = DoseChoice.AUTO, cap: int | None = None, missing: float = TEACHER
+) -> list[str]:
     terms = Terms(DEFAULT_LMBDA, round(pictures * KODAK), cap)
-    return [rung.value for rung in rungs_for(choice, GENERIC, terms)]
+    return [rung.value for rung in rungs_for(choice, missing, terms)]
 
 
 def test_the_more_pictures_the_higher_the_ladder_is_climbed() -> None:
     assert chosen(0.1) == []
     assert chosen(1) == ["gains", "low-rank"]
     assert chosen(8) == chosen(24) == chosen(100) == ["gains", "full"]
+
+
+def test_towards_the_originals_more_is_to_be_gained_and_fewer_pictures_do() -> None:
+    assert chosen(0.01, missing=ORIGINALS) == []
+    assert chosen(0.1, missing=ORIGINALS) == ["gains"]
+    assert chosen(1, missing=ORIGINALS) == ["gains", "full"]
 
 
 def test_a_cap_on_bytes_keeps_to_the_lower_rungs() -> None:

@@ -10,11 +10,9 @@ from microdose.dose import DoseKind, dosed_student, parse_dose
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.student import student_from_onnx
 from microdose_server.distil.objective import Objective
-from microdose_server.distil.overfit import Learner, Overfit, OverfitRecipe
+from microdose_server.distil.overfit import SEARCHED_TILES, Learner, Overfit, OverfitRecipe
 from microdose_server.distil.patch import COARSEST, FINEST, Patch
 from microdose_server.distil.rate import (
-    JUDGED_TILES,
-    SEARCHED_TILES,
     Candidate,
     Scales,
     Terms,
@@ -70,11 +68,11 @@ def test_doses_are_judged_on_more_tiles_than_scales(
     """On all of those, so that what wins has not only been chosen for the fewer."""
     student = student_from_onnx(tiny_teacher_base.student)
     run = Counting(patch, Objective(student, targets * 20, lpips, "cpu"))
-    assert set(run.sample(SEARCHED_TILES)) < set(run.sample(JUDGED_TILES)) < set(run.tiles)
+    assert set(run.searched) < set(run.judged) < set(run.tiles)
     patch.climb(DoseKind.GAINS)
     disturb(patch)
     steps = dict.fromkeys(patch.deltas, 2.0**-6)
-    scales, judged = scales_of(run, tiny_teacher_base), run.sample(JUDGED_TILES)
+    scales, judged = scales_of(run, tiny_teacher_base), run.judged
     assert scales.nothing().distortion == run.score({}, judged)
     assert scales.weigh(DoseKind.GAINS, steps).distortion == run.score(patch.weights(steps), judged)
     scored, looks = run.scored, iter((False, True, True))

@@ -73,7 +73,7 @@ def test_the_more_pictures_share_a_dose_the_more_it_may_be(
     tiny_teacher_base: LoadedBase, targets: list[Target]
 ) -> None:
     """Repeating a sequence does to its price per byte what as many pictures would."""
-    found = [dose(tiny_teacher_base, targets * n, lmbda=4.0) for n in (1, 16, 400)]
+    found = [dose(tiny_teacher_base, targets * n, lmbda=8.0) for n in (1, 32, 800)]
     sizes = [len(dosed.dose or b"") for dosed in found]
     assert found[0].kind is DoseKind.NONE
     assert found[0].loss_after == found[0].loss_before
@@ -83,7 +83,7 @@ def test_the_more_pictures_share_a_dose_the_more_it_may_be(
 
 def test_one_picture_ends_before_any_training(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
     told: list[Progress] = []
-    dosed = dose(tiny_teacher_base, targets[1:], lmbda=0.75, told=told)
+    dosed = dose(tiny_teacher_base, targets[1:], lmbda=2.0, told=told)
     assert (dosed.dose, dosed.kind) == (None, DoseKind.NONE)
     assert not told
 
@@ -114,7 +114,7 @@ def test_a_budget_in_seconds_ends_early(tiny_teacher_base: LoadedBase, targets: 
     budget = Budget(steps=10**6, seconds=1.0)
     dose(tiny_teacher_base, targets, DoseChoice.GAINS, budget=budget, told=told)
     assert len(told) < 10**4
-    assert {progress.steps for progress in told} <= {10**6}
+    assert all(progress.steps < 10**6 for progress in told)  # a guess, by the seconds
 
 
 @pytest.mark.parametrize(

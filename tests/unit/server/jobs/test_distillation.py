@@ -8,10 +8,11 @@ import pytest
 import redis
 
 from microdose.digest import digest_of
-from microdose.dose import dosed_student
+from microdose.dose import DoseKind, dosed_student
 from microdose.resources import DoseAim, DoseChoice, Frame, Job, Sequence, SequenceCreate
 from microdose_server.codec.encode import Encoder
-from microdose_server.distil.checkpoint import pack_checkpoint
+from microdose_server.distil.checkpoint import as_bytes, as_tensor, pack_checkpoint, parse_checkpoint
+from microdose_server.distil.specialise import Dosed
 from microdose_server.distil.tiles import Target
 from microdose_server.jobs import outcome
 from microdose_server.jobs.distillation import Distillation
@@ -55,7 +56,9 @@ class Stage:
     job: Job
     token: int
 
-    def attempt(self, last: int = 0, **wishes: Any) -> tuple[list[int], list[Found]]:
+    def attempt(
+        self, last: int = 0, seconds: float | None = None, **wishes: Any
+    ) -> tuple[list[int], list[Found]]:
         """The steps that are told until the last, and what is found."""
         report = Told(Jobs(self.client), self.job, self.token, last)
         wish = self.wish.model_copy(update={"lmbda": 1e-5, **wishes})
@@ -67,8 +70,9 @@ class Stage:
             for epoch, steps in enumerate((70, 60)):
                 encoded = self.encoder.encode(photo(8 * epoch))
                 targets = [Target(encoded.y_hat, encoded.x_hat)]
-                found.append(distillation(Task(targets, epoch, chains, Allowance(96 * 64, steps))))
-                chains = ((), (found[-1].dosed.dose or b"",))
+                found.append(distillation(Task(targets, epoch, chains, Allowance(96 * 64, steps, seconds))))
+                dose = found[-1].dosed.dose
+                chains = ((), (dose,)) if dose else ((),)
         return report.told, found
 
 
@@ -95,6 +99,25 @@ def test_another_attempt_goes_on_in_the_shot_that_was_under_way(stage: Stage) ->
     assert stage.attempt()[1] == both  # and now there is nothing left to do
 
 
+def test_the_seconds_of_a_shot_are_those_of_all_attempts(stage: Stage) -> None:
+    stage.attempt(last=65)
+    kept = parse_checkpoint(stage.keeper.data or b"")
+    assert kept is not None
+    run = parse_checkpoint(as_bytes(kept.tensors["run"]))
+    assert run is not None
+    run.facts["clock"]["seconds"] += 1000.0
+    longer = as_tensor(pack_checkpoint(run.tensors, run.facts))
+    stage.keeper.data = pack_checkpoint(kept.tensors | {"run": longer}, kept.facts)
+    _, (first, second) = stage.attempt()
+    assert first.seconds > 1000.0 > second.seconds
+
+
+def test_without_seconds_nothing_is_tried(stage: Stage) -> None:
+    told, found = stage.attempt(dose=DoseChoice.AUTO, seconds=0.0)
+    assert told == []
+    assert [each.dosed for each in found] == [Dosed(None, DoseKind.NONE, 0.0, 0.0)] * 2
+
+
 def test_a_second_shot_may_build_on_the_first(stage: Stage) -> None:
     _, (first, second) = stage.attempt()
     assert (first.start, second.start) == (0, 1)
@@ -111,7 +134,7 @@ def test_what_was_kept_of_another_wish_is_not_used(stage: Stage, other: dict[str
     assert told[0] == 1
 
 
-OLDER = pack_checkpoint({}, {"format": "shots 1", "done": [[[], 0, 1.5, "none", 0.0, 0.0]]})
+OLDER = pack_checkpoint({}, {"format": "shots 2", "done": [[[], 0, 1.5, "none", 0.0, 0.0]]})
 
 
 @pytest.mark.parametrize("data", [b"", b"no checkpoint", pack_checkpoint({}, {"run": []}), OLDER])

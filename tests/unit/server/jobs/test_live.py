@@ -123,7 +123,9 @@ def test_another_worker_takes_up_the_round_that_was_under_way(
     live.encoder = tiny_encoder
     taken: list[list[Digests]] = []
 
-    def note(pictures: Sequence[Seen], following: Next, report: Callable[[Progress], None]) -> Made:
+    def note(
+        pictures: Sequence[Seen], count: int, following: Next, report: Callable[[Progress], None]
+    ) -> Made:
         taken.append([seen.digests for seen in pictures])
         return NOTHING
 

@@ -59,7 +59,10 @@ def teacher(tiny_encoder: Encoder) -> Watched:
 
 @pytest.fixture
 def round(tiny_encoder: Encoder, teacher: Watched, tmp_path: Path) -> Round:
-    """One round on two pictures, with these wishes; of the originals, `gone` are not there any more."""
+    """One round on two pictures, with these wishes; of the originals, `gone` are not there any more.
+
+    `shown`: how many pictures the shot has.
+    """
 
     def make(
         following: Next = GENERIC,
@@ -69,6 +72,7 @@ def round(tiny_encoder: Encoder, teacher: Watched, tmp_path: Path) -> Round:
         keeper: Kept | None = None,
         recipe: OverfitRecipe | None = None,
         gone: tuple[int, ...] = (),
+        shown: int = 2,
         **wishes: Any,
     ) -> Made:
         wish = Sequence(
@@ -91,7 +95,7 @@ def round(tiny_encoder: Encoder, teacher: Watched, tmp_path: Path) -> Round:
         keeper = keeper or Kept()
         settings = Settings(data_dir=tmp_path, distil_steps=steps, live_dose_s=seconds)
         distil = Rounds(settings, wish, teacher, keeper, keeper.load(), recipe)
-        return distil(pictures, following, report)
+        return distil(pictures, shown, following, report)
 
     return make
 
@@ -134,7 +138,7 @@ def test_an_original_that_is_gone_is_not_learned_from(
     keeper = Kept()
     made = round(aim=DoseAim.ORIGINALS, gone=(0,), keeper=keeper)
     assert made.dosed.dose is not None
-    assert unfinished(keeper.load(), epoch=1) == digests_of(tiny_encoder)[1:]
+    assert unfinished(keeper.load(), epoch=1) == (digests_of(tiny_encoder)[1:], 2)
     assert f"a picture is not learned from: no blob {digest_of(ORIGINALS[0])}" in caplog.text
 
 
@@ -149,6 +153,12 @@ def test_a_dose_leaves_less_than_viewers_have(round: Round, tiny_encoder: Encode
     assert made.left == pytest.approx(made.dosed.loss_after / made.dosed.loss_before)
     assert made.left < 1
     assert parse_dose(made.dosed.dose or b"", tiny_encoder.base).epoch == 1
+
+
+def test_a_dose_pays_over_all_pictures_of_the_shot(round: Round) -> None:
+    """Where it learns from a few of them, too."""
+    short, long = (round(dose=DoseChoice.AUTO, lmbda=0.1, shown=shown).dosed for shown in (2, 2000))
+    assert len(short.dose or b"") < len(long.dose or b"")
 
 
 def test_no_dose_is_over_the_cap_on_bytes(round: Round) -> None:
@@ -202,8 +212,8 @@ def test_another_attempt_goes_on_with_the_same_round(
     keeper, again = Kept(), Told()
     with suppress(KeyboardInterrupt):
         round(report=Told(last=9), keeper=keeper, aim=aim)
-    assert unfinished(keeper.load(), epoch=1) == digests_of(tiny_encoder)
-    assert unfinished(keeper.load(), epoch=2) == []
+    assert unfinished(keeper.load(), epoch=1) == (digests_of(tiny_encoder), 2)
+    assert unfinished(keeper.load(), epoch=2) == ([], 0)
     assert round(report=again, keeper=keeper, aim=aim).dosed.dose is not None
     assert again.steps[0] > 1
 
@@ -223,9 +233,9 @@ def test_another_round_begins_anew(round: Round) -> None:
     assert told.steps[0] == 1
 
 
-OLDER = pack_checkpoint({}, {"format": "round 1", "epoch": 1, "segments": ["sha256:0"]})
+OLDER = pack_checkpoint({}, {"format": "round 2", "epoch": 1, "segments": ["sha256:0"]})
 
 
 @pytest.mark.parametrize("data", [None, b"", b"no checkpoint", pack_checkpoint({}, {"done": []}), OLDER])
 def test_what_is_no_round_is_none(data: bytes | None) -> None:
-    assert unfinished(data, epoch=1) == []
+    assert unfinished(data, epoch=1) == ([], 0)
