@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Which dose `auto` chooses for sequences of different lengths: the longer one is, the more a dose may weigh.
 
-Each length is as many pictures, evenly spread over the folder or clip, dosed as a worker does it. `saved` is
+Each length is as many pictures, evenly spread over the folder or clip, dosed as a worker does it; one that
+the sequence does not have is all of it, once. `saved` is
 the share of the generic student's distortion, to what the dose aims at, that the choice takes away.
 """
 
@@ -50,10 +51,13 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     budget, found = Budget(args.steps, args.seconds), dict[str, Any]()
     for name, path in by_name(args.sequences).items():
         found[name] = {}
-        for length in args.lengths:
+        for length in sorted(args.lengths):
             study = Study.of(encoder, read_sequence(path, length), 0, args.lmbda, recipe)
-            title = f"{name}, {len(study.originals)} pictures"
-            found[name][str(len(study.originals))] = choose(study, DoseAim(args.aim), budget, progress, title)
+            count = str(len(study.originals))
+            if count in found[name]:
+                break
+            title = f"{name}, {count} pictures"
+            found[name][count] = choose(study, DoseAim(args.aim), budget, progress, title)
     chosen = {"aim": args.aim, "lmbda": args.lmbda, "profile": args.profile}
     return {"figures": found, **chosen, "machine": machine()}
 

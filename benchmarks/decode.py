@@ -140,14 +140,14 @@ class Graphs:
         own = {name: cut(graph) for name, graph in graphs.items()}
         return cls(graphs, own, {name: cut(to_onnx(network)) for name, network in field.foreign.items()})
 
-    def on_onnxruntime(self, base: LoadedBase, shown: Scene, threads: int, first: bool) -> Ways:
+    def on_onnxruntime(self, base: LoadedBase, shown: Scene, threads: int) -> Ways:
         """What of a base can be is timed in the viewer's own decoder, and in parts; the rest in parts."""
         decoders: Ways = {}
         for name, graph in self.whole.items():
             decoder = Decoder(replace(base, student=graph), threads=threads)
             parts = parts_alone(chain(self.own[name], threads), shown.y_hat)
             decoders[name] = [whole(decoder, shown.segment), parts]
-        for name, cuts in self.foreign.items() if first else ():
+        for name, cuts in self.foreign.items():
             decoders[name] = [in_parts(chain(cuts, threads), latents(name, shown))]
         return decoders
 
@@ -175,13 +175,11 @@ def time_all(field: Field, scenes: Sequence[Scene], args: argparse.Namespace, pr
     settings = [(shown, threads) for shown in scenes for threads in args.threads]
     for n, (shown, threads) in enumerate(settings):
         progress(Step("timing", n, len(settings), f"{shown.size}, {threads} threads"))
-        first = shown is scenes[0]
-        decoders = graphs.on_onnxruntime(field.base, shown, threads, first)
+        decoders = graphs.on_onnxruntime(field.base, shown, threads)
         timed = {ONNXRUNTIME: take_turns(decoders, args.rounds)}
         del decoders
         if args.torch:
-            networks = field.all() if first else field.networks
-            timed[TORCH] = take_turns(on_torch(networks, shown, threads, args.torch), args.rounds)
+            timed[TORCH] = take_turns(on_torch(field.all(), shown, threads, args.torch), args.rounds)
         rows += [
             Row(name, engine, threads, shown.size, best(decodes), len(decodes))
             for engine, found in timed.items()
@@ -246,7 +244,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = program.parser(
         "Time the teacher, the students and HiFiC's shape as decoders on the same engine.",
-        "benchmarks/decode.py --picture kodim23.png --hific --json > decode.json",
+        "benchmarks/decode.py --picture kodim23.png --json > decode.json",
     )
     gpu = "cuda" if torch.cuda.is_available() else None
     found.add_argument("--picture", type=Path, metavar="FILE", help="what to decode (default: 1/f noise)")
@@ -262,7 +260,12 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--rounds", type=int, default=5, metavar="N", help="turns of each decoder (default: 5)"
     )
-    found.add_argument("--hific", action="store_true", help="HiFiC's generator too: 5 GB of memory, minutes")
+    found.add_argument(
+        "--hific",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="HiFiC's generator too: 5 GB of memory, minutes (default: yes)",
+    )
     found.add_argument(
         "--torch", metavar="DEVICE", default=gpu, help="the synthesis on torch too (cuda where there is one)"
     )

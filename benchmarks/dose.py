@@ -6,13 +6,16 @@ what else the same bytes or the same steps could buy.
     gains ... full       a dose of each rung, trained for the same time towards the teacher's pictures
     finer latents        the generic student, the bytes of the best dose spent on a finer quantisation of y
     dose-on-originals    the best rung once more, trained towards the originals, not the teacher's pictures
+    finer-for-originals  the generic student again, on latents as fine as that dose's bytes allow
     student-alpha-A      students of the same shape, each trained anew for the same steps: towards the
                          teacher's pictures (1), the originals (0: no teacher at all), or both (0.5)
 
 The best dose is the one of least distortion to the teacher + lmbda * bpp, as in the rate search. `gap_closed`
 is the share of the generic student's LPIPS to the teacher that it takes away; `lpips_total_bytes_gain` how
 much nearer to the original it is, in LPIPS, than finer latents of as many bytes in all; `originals` is of the
-dose that is trained towards these, with its LPIPS to them and the teacher's. DISTS is a mean over a few
+dose that is trained towards these, with its LPIPS to them and the teacher's. `latents_worth`: the distortion
+to the originals that finer latents take away for each bit per pixel, the lmbda at which a dose and latents
+are an even bargain. DISTS is a mean over a few
 pictures of each sequence. The students are trained with --controls alone.
 """
 
@@ -53,6 +56,7 @@ from microdose_server.training.photos import load_photos
 
 RUNGS = [choice.value for choice in DoseChoice if choice not in (DoseChoice.AUTO, DoseChoice.NONE)]
 GENERIC, FINER, ON_ORIGINALS = "generic", "finer latents", "dose-on-originals"
+FINER_FOR_ORIGINALS = "finer-for-originals"
 ALPHAS = (1.0, 0.0, 0.5)
 
 
@@ -75,17 +79,17 @@ def students(teacher: Teacher, args: argparse.Namespace, progress: Report) -> di
     return made
 
 
-def finer(study: Study, teacher: Teacher, best: Variant) -> Variant:
-    """The generic student on latents as fine as the bytes of the best dose allow."""
+def finer(study: Study, teacher: Teacher, name: str, dosed: Variant) -> Variant:
+    """The generic student on latents as fine as the bytes of a dose allow."""
     coded = sum(map(len, study.segments))
     analysed = analyse(teacher, study.base, study.originals, study.segments)
-    size, latents = finer_latents(analysed, study.base, coded + best.dose_bytes)
+    size, latents = finer_latents(analysed, study.base, coded + dosed.dose_bytes)
     paint = graph_painter(study.base.student, threads=0)
     shown = [
         to_pixels(paint(y_hat)[:, : picture.shape[0], : picture.shape[1]])
         for y_hat, picture in zip(latents, study.originals, strict=True)
     ]
-    return study.variant(FINER, shown, study.total_bytes(None, DoseKind.NONE) - coded + size)
+    return study.variant(name, shown, study.total_bytes(None, DoseKind.NONE) - coded + size)
 
 
 def measure(
@@ -100,8 +104,9 @@ def measure(
     found = {"teacher": study.teacher(), GENERIC: study.generic()}
     found |= {rung: study.dosed(DoseChoice(rung), DoseAim.TEACHER, budget, tell) for rung in args.rungs}
     best = min(args.rungs, key=lambda rung: cost(found[rung], study.lmbda))
-    found[FINER] = finer(study, teacher, found[best])
+    found[FINER] = finer(study, teacher, FINER, found[best])
     found[ON_ORIGINALS] = study.dosed(DoseChoice(best), DoseAim.ORIGINALS, budget, tell, ON_ORIGINALS)
+    found[FINER_FOR_ORIGINALS] = finer(study, teacher, FINER_FOR_ORIGINALS, found[ON_ORIGINALS])
     found |= {name: study.generic(name, graph) for name, graph in others.items()}
     return found, best
 
@@ -111,9 +116,17 @@ def weights_of(base: LoadedBase) -> int:
     return sum(prod(slot.shape) for slot in base.document.tensors)
 
 
+def latents_worth(generic: Variant, finer: Variant) -> float | None:
+    """Distortion to the originals that finer latents take away per bit per pixel; None if there are none."""
+    saved = generic.to_original.distortion - finer.to_original.distortion
+    spent = finer.bpp_total - generic.bpp_total
+    return saved / spent if spent > 0.0 else None
+
+
 def figures(study: Study, found: Mapping[str, Variant], best: str) -> dict[str, Any]:
     """What is quoted of one sequence."""
     own, generic, aimed = found[best], found[GENERIC], found[ON_ORIGINALS]
+    finer, finer_for_aimed = found[FINER], found[FINER_FOR_ORIGINALS]
     per_picture = study.pixels / len(study.originals)
     return {
         "rung": best,
@@ -122,13 +135,16 @@ def figures(study: Study, found: Mapping[str, Variant], best: str) -> dict[str, 
         "bits_per_weight": 8.0 * own.dose_bytes / weights_of(study.base),
         "gap_closed": gap_closed(own, generic),
         "bpp_total": own.bpp_total,
-        "lpips_total_bytes_gain": found[FINER].to_original.lpips - own.to_original.lpips,
+        "lpips_total_bytes_gain": finer.to_original.lpips - own.to_original.lpips,
+        "latents_worth": latents_worth(generic, finer),
         "seconds": own.seconds,
         "originals": {
             "dose_bytes": aimed.dose_bytes,
             "bpp_total": aimed.bpp_total,
             "lpips": aimed.to_original.lpips,
             "lpips_teacher": found["teacher"].to_original.lpips,
+            "lpips_total_bytes_gain": finer_for_aimed.to_original.lpips - aimed.to_original.lpips,
+            "latents_worth": latents_worth(generic, finer_for_aimed),
         },
         "gap_closed_per_rung": {rung: gap_closed(found[rung], generic) for rung in RUNGS if rung in found},
         "break_even_pictures": {
@@ -170,7 +186,8 @@ def plot(found: Mapping[str, Any], file: Path) -> None:
         rungs = sorted(closed, key=lambda rung: variants[rung]["dose_bytes"])
         sizes = [variants[rung]["dose_bytes"] for rung in rungs]
         gaps.plot(sizes, [closed[rung] for rung in rungs], "o-", color=colour, label=name)
-        for title, mark in ((GENERIC, "s"), *((rung, "o") for rung in rungs), (FINER, "x"), ("teacher", "*")):
+        marks = {FINER: "x", FINER_FOR_ORIGINALS: "x", ON_ORIGINALS: "D", "teacher": "*"}
+        for title, mark in {GENERIC: "s", **dict.fromkeys(rungs, "o"), **marks}.items():
             row = variants[title]
             point = row["bpp_total"], row["to_original"]["lpips"]
             rates.plot(*point, mark, color=colour, label=title if number == 0 else None)

@@ -9,7 +9,7 @@ FIGURES = {"rung", "dose_bytes", "dose_bpp", "saved", "steps"}
 
 
 def test_every_length_is_dosed(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = [str(folder), "--weights", str(weights), "--lengths", "1", "2", "--steps", "2"]
+    command = [str(folder), "--weights", str(weights), "--lengths", "1", "2", "24", "100", "--steps", "2"]
     assert main([*command, "--lmbda", "1e-9", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["figures"][folder.name]
     assert list(found) == ["1", "2"]

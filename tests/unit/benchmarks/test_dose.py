@@ -1,14 +1,29 @@
 import json
+import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.dose import ALPHAS, FINER, GENERIC, ON_ORIGINALS, RUNGS, main, parser, table
+from benchmarks.dose import (
+    ALPHAS,
+    FINER,
+    FINER_FOR_ORIGINALS,
+    GENERIC,
+    ON_ORIGINALS,
+    RUNGS,
+    figures,
+    main,
+    parser,
+    table,
+)
 from microdose_server.codec.discriminator import Discriminator
+from microdose_server.codec.folder import load_base
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.shipped import save_discriminator
+from microdose_server.evaluate.study import Quality, Study, Variant
 from tests.photos import encode, photo
 
 SHORT = ["--pictures", "2", "--steps", "2", "--dists", "0", "--rungs", "full"]
@@ -59,14 +74,16 @@ def test_a_sequence_is_measured_with_all_controls(
         "full",
         FINER,
         ON_ORIGINALS,
+        FINER_FOR_ORIGINALS,
         *(f"student-alpha-{alpha:g}" for alpha in ALPHAS),
     }
     aimed = numbers["originals"]
-    assert aimed.keys() == {"dose_bytes", "bpp_total", "lpips", "lpips_teacher"}
+    assert aimed.keys() >= {"dose_bytes", "bpp_total", "lpips", "lpips_teacher", "lpips_total_bytes_gain"}
     assert aimed["dose_bytes"] == variants[ON_ORIGINALS]["dose_bytes"] > 0
     assert aimed["lpips"] == variants[ON_ORIGINALS]["to_original"]["lpips"]
     assert aimed["lpips_teacher"] == variants["teacher"]["to_original"]["lpips"]
     assert variants[FINER]["bpp_total"] <= variants["full"]["bpp_total"]
+    assert variants[FINER_FOR_ORIGINALS]["bpp_total"] <= variants[ON_ORIGINALS]["bpp_total"]
     assert variants["full"]["dose_bytes"] == numbers["dose_bytes"] > 0
     assert json.loads((tmp_path / "out" / "dose.json").read_text()) == found
     with Image.open(tmp_path / "out" / "dose.png") as plot:
@@ -81,7 +98,40 @@ def test_without_controls_no_student_is_trained(
 ) -> None:
     assert main([str(folder), "--weights", str(weights), *SHORT, "--json"]) == 0
     variants = json.loads(capsys.readouterr().out)["sequences"][folder.name]["variants"]
-    assert variants.keys() == {"teacher", GENERIC, "full", FINER, ON_ORIGINALS}
+    assert variants.keys() == {"teacher", GENERIC, "full", FINER, ON_ORIGINALS, FINER_FOR_ORIGINALS}
+
+
+def variant(name: str, size: int, near: float, true: float) -> Variant:
+    """One of `size` bytes of dose on a million pixels, of these LPIPS to the teacher and to the originals."""
+    towards = [Quality(math.inf, lpips, lpips, None) for lpips in (near, true)]
+    return Variant(name, size, 0.1 + 8e-6 * size, 1.0, *towards)
+
+
+def test_figures_are_of_the_best_rung(weights: Path) -> None:
+    made = (
+        ("teacher", 0, 0.0, 0.2),
+        (GENERIC, 0, 0.10, 0.30),
+        ("gains", 1000, 0.08, 0.28),
+        ("low-rank", 4000, 0.06, 0.26),
+        ("full", 40_000, 0.05, 0.25),
+        (FINER, 4000, 0.2, 0.29),
+        (ON_ORIGINALS, 8000, 0.3, 0.15),
+        (FINER_FOR_ORIGINALS, 8000, 0.3, 0.27),
+    )
+    base, pictures = load_base(weights), [np.zeros((500, 1000, 3), np.uint8)] * 2
+    study = Study(base, pictures, [], [], 0, lmbda=1.0)
+    found = figures(study, {name: variant(name, *numbers) for name, *numbers in made}, "low-rank")
+    assert (found["rung"], found["dose_bytes"], found["worth_it"]) == ("low-rank", 4000, True)
+    changeable = sum(math.prod(slot.shape) for slot in base.document.tensors)
+    assert found["bits_per_weight"] == pytest.approx(32_000 / changeable)
+    closed = {"gains": 0.2, "low-rank": 0.4, "full": 0.5}
+    assert found["gap_closed_per_rung"] == pytest.approx(closed)
+    assert found["gap_closed"] == pytest.approx(0.4)
+    assert found["lpips_total_bytes_gain"] == pytest.approx(0.03)
+    assert found["latents_worth"] == pytest.approx(0.01 / 0.032)
+    # 8 bits a byte over half a million pixels a picture, against what the rung saves of the distortion.
+    assert found["break_even_pictures"] == {"gains": 1, "low-rank": 2, "full": 13}
+    assert found["originals"]["lpips_total_bytes_gain"] == pytest.approx(0.12)
 
 
 def test_what_is_wrong_is_one_line(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
