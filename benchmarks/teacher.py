@@ -49,6 +49,11 @@ NOT_COMPARABLE = (
 )
 
 
+ZOO = (
+    "its trained models are in no package, and nothing is fetched here; draw their published curves: --curves"
+)
+
+
 @dataclass(frozen=True)
 class Quality:
     """What one picture, or the mean one, takes and is worth. `bytes_ratio`: bytes over those allowed."""
@@ -155,7 +160,7 @@ def report(names: Sequence[str], measured: Sequence[Measured], teacher: str, fol
         **own.to_json(),
         "rivals": [curve.to_json() for curve in others],
         "figures": figures(average),
-        "absent": {codec.value: reason for codec in Codec if (reason := why_absent(codec))},
+        "absent": absent(),
         "not_comparable": NOT_COMPARABLE,
         "machine": machine(),
         "per_picture": [_row(name, each) for name, each in zip(names, measured, strict=True)],
@@ -181,6 +186,11 @@ def table(found: Mapping[str, Any]) -> str:
     lines += [f"{codec:10} absent: {reason}" for codec, reason in found["absent"].items()]
     lines += [found["description"], *(f"* {line}" for line in found["not_comparable"])]
     return "\n".join(lines)
+
+
+def absent() -> dict[str, str]:
+    """Who is not measured here, and why."""
+    return {**{codec.value: why for codec in Codec if (why := why_absent(codec))}, "compressai zoo": ZOO}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ and teacher are in bfloat16.
 """
 
 import argparse
+import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -61,7 +62,13 @@ class Row:
     convolutions_alone_s: float | None
     """All its convolutions one by one, each at its best; None on a GPU, where work is only queued."""
     waiting: float
-    peak_gpu_gib: float | None
+    peak_gib: float
+    """Memory of the device that the steps needed; on a CPU, what the process has needed so far."""
+
+    @property
+    def steps_per_s(self) -> float:
+        """As many as a second has of such steps."""
+        return 1.0 / self.step_s
 
 
 def step_work(run: Run, batches: Batches, lpips: LPIPS) -> tuple[list[Call], int]:
@@ -136,10 +143,10 @@ def noise(crop: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.random.default_rng(0).integers(0, 256, (3 * crop, 3 * crop, 3), dtype=np.uint8)
 
 
-def peak(device: str) -> float | None:
-    """GPU memory that was needed since the last call, in GiB; None on a CPU."""
+def peak(device: str) -> float:
+    """Memory in GiB: of a GPU, what was needed since the last call; on a CPU, the process's most so far."""
     if torch.device(device).type != "cuda":
-        return None
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     found = torch.cuda.max_memory_allocated(device) / 2**30
     torch.cuda.reset_peak_memory_stats(device)
     return found
@@ -150,19 +157,21 @@ def figures(rows: Sequence[Row]) -> dict[str, Any]:
     names = [row.preset + ("_stage2" if row.stage == 2 else "") for row in rows]
     return {
         figure: {name: getattr(row, figure) for name, row in zip(names, rows, strict=True)}
-        for figure in ("roofline_fraction", "step_s", "waiting")
+        for figure in ("roofline_fraction", "step_s", "steps_per_s", "waiting", "peak_gib")
     }
 
 
 def table(found: dict[str, Any]) -> str:
     """All rows, for people."""
-    lines = ["preset   stage   step, s      GMAC      Muon    GMAC/s  of roofline  alone, s  waiting"]
+    lines = [
+        "preset   stage   step, s      GMAC      Muon    GMAC/s  of roofline  alone, s  waiting  peak, GiB"
+    ]
     for row in found["rows"]:
         alone = row["convolutions_alone_s"]
         lines.append(
             f"{row['preset']:9}{row['stage']:5}{row['step_s']:10.3f}{row['gmac']:10.1f}{row['optimizer_gmac']:10.1f}"
             f"{row['gmac_per_s']:10.1f}{row['roofline_fraction']:13.2f}"
-            f"{'-' if alone is None else f'{alone:.3f}':>10}{row['waiting']:9.3f}"
+            f"{'-' if alone is None else f'{alone:.3f}':>10}{row['waiting']:9.3f}{row['peak_gib']:11.2f}"
         )
     return "\n".join([*lines, f"matrix product: {found['gemm_gmac_per_s']:.1f} GMAC/s"])
 

@@ -76,13 +76,13 @@ class Hyperprior(nn.Module):
     def forward(self, y: Tensor) -> HyperOutput:
         z = self.h_a(pad_latents(y))
         z_bits = _bits(self.z_prior(z, training=True)[1])
-        rounded_z_bits = _bits(self.z_prior(z.detach(), training=False)[1])
         mu, sigma = self.parameters_of(straight_through_round(z), y.shape[-2:])
         y_bits = _bits(self.y_prior(y, sigma, means=mu, training=True)[1])
         with torch.no_grad():
+            rounded_z_bits = _bits(self.z_prior(z, training=False)[1])
             rounded_y_bits = _bits(self.y_prior(y, sigma, means=mu, training=False)[1])
         y_hat = straight_through_round(y - mu) + mu
-        return HyperOutput(y_hat, y_bits + z_bits, rounded_y_bits + rounded_z_bits.detach())
+        return HyperOutput(y_hat, y_bits + z_bits, rounded_y_bits + rounded_z_bits)
 
     def parameters_of(self, z_hat: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each latent, cropped to `size` = (h, w)."""

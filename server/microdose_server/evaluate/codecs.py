@@ -82,8 +82,9 @@ def decode(data: bytes, codec: Codec, height: int, width: int) -> Pixels:
 def encode_to_bytes(pixels: Pixels, codec: Codec, target: int) -> Coded:
     """The lowest quality that takes no fewer than `target` bytes, so the comparison never favours us.
 
-    A file of the lowest quality may be far above the target; one of the highest stays below it only for
-    targets beyond any sense, and is then what is returned.
+    Of several stretches the best whose first quality is within the target; where none of its qualities takes
+    so many bytes, the first quality of the next. A file of the lowest quality may be far above the target;
+    one of the highest stays below it only for targets beyond any sense, and is then what is returned.
     """
 
     @functools.cache
@@ -93,10 +94,12 @@ def encode_to_bytes(pixels: Pixels, codec: Codec, target: int) -> Coded:
     def size(quality: int) -> int:
         return len(file(quality))
 
-    lowest, *better = STRETCHES[codec]
-    stretch = next((each for each in reversed(better) if size(each[0]) <= target), lowest)
-    best = min(bisect.bisect_left(stretch, target, key=size), len(stretch) - 1)
-    data = file(stretch[best])
+    stretches = STRETCHES[codec]
+    within = [n for n, each in enumerate(stretches) if size(each[0]) <= target]
+    qualities = [quality for stretch in stretches[max(within, default=0) :] for quality in stretch]
+    stretch = stretches[max(within, default=0)]
+    best = min(bisect.bisect_left(stretch, target, key=size), len(qualities) - 1)
+    data = file(qualities[best])
     return Coded(data, decode(data, codec, *pixels.shape[:2]))
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -48,11 +49,17 @@ def load_state(path: Path, preset: str, stage: int | None = None) -> RunState:
 
     Raises:
         NotFound: there is none.
-        UnsupportedVersion: it was made by another preset or in another stage.
+        UnsupportedVersion: it was made by another preset or in another stage, or is no checkpoint at all.
     """
     if not path.is_file():
         raise NotFound(f"no checkpoint at {path} to resume; start a run without --resume")
-    state = RunState(**torch.load(path, weights_only=True, map_location="cpu"))
+    try:
+        state = RunState(**torch.load(path, weights_only=True, map_location="cpu"))
+    except (RuntimeError, UnpicklingError, EOFError, OSError, TypeError) as error:
+        raise UnsupportedVersion(
+            f"{path} is no checkpoint of a teacher's run: give one, or a folder that holds a teacher "
+            f"({type(error).__name__})"
+        ) from None
     if state.preset != preset:
         raise UnsupportedVersion(
             f"{path} is a checkpoint of preset {state.preset!r}; resume it with --preset {state.preset}"

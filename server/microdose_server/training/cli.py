@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,13 +26,14 @@ from microdose_server.training.peers import Peers, joined
 from microdose_server.training.photos import load_photos
 from microdose_server.training.precision import placed
 from microdose_server.training.preview import HeldOut, evaluate_held_out
-from microdose_server.training.recipe import CONTINUED, ENCODER, Recipe, StageTwo, settled
-from microdose_server.training.start import teacher_from
+from microdose_server.training.recipe import CONTINUED, ENCODER, Recipe, StageTwo, inherited, settled
+from microdose_server.training.start import recipe_from, teacher_from
 
 LEAST_CROP = 64
 """Below this, LPIPS has nothing to compare."""
 CHECKPOINT = "checkpoint.pt"
-EVALUATE_EVERY = 1000
+
+log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,9 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--target-bpp", type=float, metavar="B", help="bits per pixel above which rate weighs more")
     add("--k-p", type=float, metavar="W", help="weight of LPIPS")
     add("--lmbda", type=float, dest="lmbda_above", metavar="W", help="weight of rate above the target")
-    add("--perceptual-crops", type=int, metavar="N", help="crops of each batch that LPIPS sees")
+    add("--perceptual-crops", type=_count, metavar="N", help="crops of each batch that LPIPS sees")
     add("--learning-rate", type=float, metavar="R", help="the highest, once warmed up")
-    add("--batch", type=int, metavar="N", help="crops per step, over all processes")
+    add("--batch", type=_count, metavar="N", help="crops per step, over all processes")
     add("--crop", type=_crop, metavar="N", help=f"side of a crop in pixels, a multiple of {STRIDE}")
     add(
         "--frozen-encoder",
@@ -79,7 +81,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train the generator of --from alone: the bits stay",
     )
     add("--discriminator-learning-rate", type=float, metavar="R", help="stage 2's other one (default: 1e-4)")
-    add("--held-out", type=int, default=6, metavar="N", help="pictures kept aside for previews (default: 6)")
+    add("--held-out", type=int, metavar="N", help="pictures kept aside for previews (default: 6)")
+    add(
+        "--evaluate-every",
+        type=_count,
+        default=1000,
+        metavar="N",
+        help="steps from one preview to the next (default: 1000)",
+    )
     add("--json", action="store_true", help="print one JSON object per line instead of text")
 
 
@@ -92,7 +101,11 @@ def run(arguments: argparse.Namespace) -> int:
         lpips = placed(LPIPS(), peers.device)  # before a run is restored: making layers draws random numbers
         training = _start(arguments, peers)
         photos = load_photos(arguments.photos, training.recipe.crop)
-        photos, held_out = split_held_out(photos, arguments.held_out)
+        photos, held_out = split_held_out(photos, training.recipe.held_out)
+        if training.recipe.held_out and not held_out:
+            log.warning(
+                "%d photographs are too few to keep some aside: there will be no preview", len(photos)
+            )
         budget, checkpoint = Budget(arguments.steps, arguments.hours), arguments.out / CHECKPOINT
         with _reporting(arguments, training, held_out, lpips) as report:
             train(training, photos, lpips, budget, checkpoint, report)
@@ -123,6 +136,8 @@ def _start(arguments: argparse.Namespace, peers: Peers) -> Run:
             raise BadUpload("stage 1 has no discriminator: give --discriminator-learning-rate with --stage 2")
         training = Run(teacher, settled(Recipe(), given, kept), peers.device, peers=peers)
     else:
+        if state is None and arguments.start is not None:
+            given = {**inherited(recipe_from(arguments.start, preset)), **given}
         training = AdversarialRun(teacher, settled(StageTwo(), given, kept), peers.device, peers=peers)
     if state is not None:
         training.restore(state)
@@ -140,6 +155,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
         "discriminator_learning_rate",
         "batch",
         "crop",
+        "held_out",
     )
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     if arguments.frozen_encoder:
@@ -154,12 +170,13 @@ class _Reporter:
     curve: Curve
     line: Callable[[Mapping[str, float]], None]
     evaluate: Callable[[], HeldOut] | None
+    every: int
     evaluated: bool = False
 
     def __call__(self, step: StepReport) -> None:
         if (mean := self.curve.add(step)) is not None:
             self.line(mean._asdict())
-        self.evaluated = step.step % EVALUATE_EVERY == 0
+        self.evaluated = step.step % self.every == 0
         if self.evaluated:
             self._evaluate(step.step)
 
@@ -174,7 +191,7 @@ class _Reporter:
         if self.evaluate is not None:
             figures = self.evaluate()._asdict()
             self.curve.show("held-out", figures, step)
-            self.line(figures)
+            self.line({"evaluated": step, **figures})
 
 
 @contextmanager
@@ -192,11 +209,18 @@ def _reporting(
     curve = Curve(arguments.out / "curve.csv", training.step)
     try:
         line = _print_json if arguments.json else _print_text
-        reporter = _Reporter(curve, line, evaluate if held_out else None)
+        reporter = _Reporter(curve, line, evaluate if held_out else None, arguments.evaluate_every)
         yield reporter
         reporter.finish(training.step)
     finally:
         curve.close()
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return count
 
 
 def _crop(text: str) -> int:

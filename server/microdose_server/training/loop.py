@@ -62,7 +62,10 @@ class StepReport(NamedTuple):
 def must_be_finite(what: str, value: float, step: int) -> None:
     """Raise Diverged for what is infinite or not a number."""
     if not math.isfinite(value):
-        raise Diverged(f"the {what} is {value} at step {step}; go on with a lower learning rate")
+        raise Diverged(
+            f"the {what} is {value} at step {step}; begin another run from the last checkpoint, at a lower "
+            "learning rate (--from, --learning-rate)"
+        )
 
 
 class Run:
@@ -196,7 +199,12 @@ def train(
 
 
 def _save(run: Run, checkpoint: Path) -> None:
+    """Raises Diverged instead, for weights that are not finite: what the last step made of them is not known
+    from its loss.
+    """
     state = run.state()
+    for name, value in state.model.items():
+        must_be_finite(f"largest of {name}", value.abs().max().item() if value.numel() else 0.0, run.step)
     if run.peers.first:
         save_state(state, checkpoint)
 

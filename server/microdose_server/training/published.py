@@ -6,14 +6,25 @@ find, load: the file, whose tensors must still have it
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from microdose.cache_dir import cache_dir
 from microdose.errors import DigestMismatch, NotFound
 from microdose_server.training.packages import Tensors, fingerprint
+
+
+def _read(path: Path) -> Tensors | None:
+    """The tensors of a file, or None of one that is of another kind, or cut off."""
+    try:
+        tensors: Tensors = load_file(path)
+    except SafetensorError:
+        return None
+    return tensors
 
 
 def _nowhere() -> None:
@@ -49,8 +60,8 @@ class Published:
 
     def load(self, path: Path) -> Tensors:
         """The tensors of a file. Raises DigestMismatch unless they are exactly the known ones."""
-        tensors: Tensors = load_file(path)
-        if fingerprint(tensors) != self.fingerprint:
+        tensors = _read(path)
+        if tensors is None or fingerprint(tensors) != self.fingerprint:
             wrong = f"{path} does not hold the known {self.title} weights"
             raise DigestMismatch(f"{wrong}: fetch them with `python -m {self.module}`")
         return tensors
@@ -58,8 +69,10 @@ class Published:
     def fetch(self) -> Path:
         """Put the file into the cache, unless it is there and good already; returns its path."""
         path = self._place()
-        if path.is_file() and fingerprint(load_file(path)) == self.fingerprint:
-            return path
+        if path.is_file():
+            with suppress(DigestMismatch):
+                self.load(path)
+                return path
         tensors = self.installed()
         return self._keep(self.make() if tensors is None else tensors)
 

@@ -57,6 +57,8 @@ class Recipe:
     ema_decay: float = 0.998
     batch: int = 8
     crop: int = 128
+    held_out: int = 6
+    """Pictures that are kept aside for previews, where there are more than twice as many."""
     frozen: tuple[str, ...] = ()
     """Parts of the teacher that keep their weights."""
 
@@ -84,6 +86,10 @@ class Recipe:
         return self.least_learning_rate + (self.learning_rate - self.least_learning_rate) * cosine
 
 
+INHERITED = ("target_bpp", "k_m", "k_p", "lmbda_above", "lmbda_below", "batch", "crop")
+"""What stage 2 takes over from the stage 1 that it begins with."""
+
+
 @dataclass(frozen=True)
 class StageTwo(Recipe):
     """Stage 2: stage 1's loss from start to end, plus beta * (-log D), from the weights that stage 1 left.
@@ -103,6 +109,11 @@ class StageTwo(Recipe):
     def discriminator_learning_rate_at(self, progress: float) -> float:
         """The discriminator's rate moves as the generator's does."""
         return self.discriminator_learning_rate * self.learning_rate_at(progress) / self.learning_rate
+
+
+def inherited(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What stage 2 takes over of a stage 1's recipe, as far as that is known."""
+    return {name: recipe[name] for name in INHERITED if name in recipe}
 
 
 def settled(default: Plan, given: Mapping[str, Any], kept: Mapping[str, Any]) -> Plan:

@@ -1,8 +1,11 @@
 """The weights that a run begins with: those of a teacher that was trained before."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 from microdose.errors import UnsupportedVersion
+from microdose_server.codec.folder import META
 from microdose_server.codec.presets import Preset
 from microdose_server.codec.shipped import load_teacher
 from microdose_server.codec.teacher import Teacher
@@ -21,6 +24,19 @@ def teacher_from(source: Path, preset: Preset) -> Teacher:
     teacher = Teacher(preset)
     teacher.load_state_dict(load_state(source, preset.name).ema)
     return teacher
+
+
+def recipe_from(source: Path, preset: Preset) -> dict[str, Any]:
+    """By what the teacher of a checkpoint or of a folder learnt, field by field; of an older one nothing.
+
+    Raises as `teacher_from`.
+    """
+    if not source.is_dir():
+        return load_state(source, preset.name).recipe
+    recipe: dict[str, Any] = {}
+    if (source / META).is_file():
+        recipe |= json.loads((source / META).read_text()).get("recipe", {})
+    return recipe
 
 
 def _trainable(teacher: Teacher, source: Path, preset: Preset) -> Teacher:

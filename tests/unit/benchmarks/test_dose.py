@@ -103,8 +103,8 @@ def test_without_controls_no_student_is_trained(
 
 def variant(name: str, size: int, near: float, true: float) -> Variant:
     """One of `size` bytes of dose on a million pixels, of these LPIPS to the teacher and to the originals."""
-    towards = [Quality(math.inf, lpips, lpips, None) for lpips in (near, true)]
-    return Variant(name, size, 0.1 + 8e-6 * size, 1.0, *towards)
+    to_teacher, to_original = (Quality(math.inf, lpips, lpips, None) for lpips in (near, true))
+    return Variant(name, size, 0.1 + 8e-6 * size, 1.0, to_teacher, to_original)
 
 
 def test_figures_are_of_the_best_rung(weights: Path) -> None:
@@ -120,7 +120,7 @@ def test_figures_are_of_the_best_rung(weights: Path) -> None:
     )
     base, pictures = load_base(weights), [np.zeros((500, 1000, 3), np.uint8)] * 2
     study = Study(base, pictures, [], [], 0, lmbda=1.0)
-    found = figures(study, {name: variant(name, *numbers) for name, *numbers in made}, "low-rank")
+    found = figures(study, {each[0]: variant(*each) for each in made}, "low-rank")
     assert (found["rung"], found["dose_bytes"], found["worth_it"]) == ("low-rank", 4000, True)
     changeable = sum(math.prod(slot.shape) for slot in base.document.tensors)
     assert found["bits_per_weight"] == pytest.approx(32_000 / changeable)

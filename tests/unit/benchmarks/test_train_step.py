@@ -14,7 +14,7 @@ from microdose_server.training.recipe import Recipe
 
 
 def row(preset: str, stage: int = 1) -> Row:
-    return Row(preset, stage, 0.5, 10.0, 1.0, 22.0, 0.4, 0.3, 0.01, None)
+    return Row(preset, stage, 0.5, 10.0, 1.0, 22.0, 0.4, 0.3, 0.01, 1.5)
 
 
 def test_the_products_of_the_optimiser_are_counted_apart() -> None:
@@ -32,6 +32,8 @@ def test_stages_are_told_apart() -> None:
     found = figures([row("tiny"), row("tiny", stage=2)])
     assert found["step_s"] == {"tiny": 0.5, "tiny_stage2": 0.5}
     assert found["roofline_fraction"]["tiny"] == 0.4
+    assert found["steps_per_s"]["tiny_stage2"] == 2.0
+    assert found["peak_gib"]["tiny"] == 1.5
 
 
 def test_everything_is_measured(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,20 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
         load_state(tmp_path / "run.pt", "tiny")
 
 
+@pytest.mark.parametrize("data", [b"", b"no checkpoint", "cut off", "something else"])
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path, state: RunState, data: bytes | str) -> None:
+    path = tmp_path / "checkpoint.pt"
+    if data == "cut off":
+        save_state(state, path)
+        data = path.read_bytes()[:-100]
+    if isinstance(data, bytes):
+        path.write_bytes(data)
+    else:
+        torch.save({"weights": torch.zeros(1)}, path)
+    with pytest.raises(UnsupportedVersion, match="is no checkpoint"):
+        load_state(path, "tiny")
+
+
 def test_a_failed_save_leaves_the_last_checkpoint(tmp_path: Path, state: RunState) -> None:
     path = tmp_path / "run.pt"
     save_state(state, path)

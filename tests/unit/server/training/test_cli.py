@@ -11,7 +11,7 @@ from microdose_server.cli import main
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.shipped import load_meta, load_teacher
 from microdose_server.training.checkpoint import load_state, save_state
-from microdose_server.training.recipe import ENCODER, Recipe
+from microdose_server.training.recipe import ENCODER, Recipe, StageTwo
 
 
 def train(photos: Path, out: Path, *options: str) -> int:
@@ -119,13 +119,15 @@ def test_held_out_pictures_are_shown_every_thousand_steps_and_at_the_end(
     times: int,
 ) -> None:
     state = load_state(trained / "checkpoint.pt", "tiny")
-    state.step = begin
+    state.step, state.recipe["held_out"] = begin, 1
     save_state(state, tmp_path / "checkpoint.pt")
-    options = ("--preset", "tiny", "--steps", str(end), "--resume", "--held-out", "1", "--json")
+    options = ("--preset", "tiny", "--steps", str(end), "--resume", "--json")
     assert train(photo_folder, tmp_path, *options) == 0
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [each["step"] for each in told if "step" in each] == [end]
-    assert [set(each) for each in told if "step" not in each] == [{"bpp", "psnr", "lpips"}] * times
+    shown = [each for each in told if "step" not in each]
+    assert [set(each) for each in shown] == [{"evaluated", "bpp", "psnr", "lpips"}] * times
+    assert shown[-1]["evaluated"] == end
     assert (tmp_path / "preview.png").is_file()
     assert load_meta(tmp_path)["photos"] == 3
 
@@ -152,6 +154,20 @@ def test_stage_two_starts_from_stage_one_and_resumes(
     before, after = load_teacher(folder=trained), load_teacher(folder=tmp_path)
     for name, value in after.g_a.named_parameters():
         assert torch.equal(value, before.g_a.get_parameter(name))
+
+
+@pytest.mark.parametrize("source", ["", "checkpoint.pt"])
+def test_stage_two_takes_over_the_loss_of_stage_one(photo_folder: Path, tmp_path: Path, source: str) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    options = ("--preset", "tiny", "--steps", "1")
+    chosen = ("--target-bpp", "0.14", "--k-p", "2", "--lmbda", "3", "--crop", "64", "--batch", "2")
+    assert train(photo_folder, first, *options, *chosen) == 0
+    start = ("--stage", "2", "--from", str(first / source), "--lmbda", "4")
+    assert train(photo_folder, second, *options, *start) == 0
+    recipe = load_state(second / "checkpoint.pt", "tiny", 2).recipe
+    shape = (recipe["target_bpp"], recipe["k_p"], recipe["lmbda_above"], recipe["crop"], recipe["batch"])
+    assert shape == (0.14, 2.0, 4.0, 64, 2)
+    assert recipe["learning_rate"] == StageTwo().learning_rate
 
 
 def test_stage_two_needs_a_start(

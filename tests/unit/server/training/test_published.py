@@ -41,6 +41,11 @@ def test_they_are_made_once_and_again_where_they_were_damaged(weights: Published
     save_file({"a": TENSORS["a"] + 1}, path)
     weights.load(weights.fetch())
     assert len(made) == 2
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DigestMismatch, match="fetch them with"):
+        weights.load(path)
+    weights.load(weights.fetch())
+    assert len(made) == 3
     assert list(path.parent.iterdir()) == [path]
 
 
