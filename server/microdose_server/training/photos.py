@@ -10,8 +10,9 @@ eight-bit sRGB, or refuses it. A shard is read member by member; nothing is unpa
 
 import logging
 import tarfile
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +58,7 @@ def load_photos(source: Path, least_side: int) -> list[Pixels]:
     if not source.exists():
         raise NotFound(f"there is no {source}; give a folder of pictures, or a plain {SHARD} file of them")
     with ThreadPoolExecutor(THREADS) as pool:
-        photos = list(pool.map(_decode, _files(source)))
+        photos = list(_decoded(pool, source))
     if not photos:
         kinds = ", ".join(sorted(PICTURE_SUFFIXES))
         raise BadUpload(
@@ -66,6 +67,16 @@ def load_photos(source: Path, least_side: int) -> list[Pixels]:
     if refused := [f"{photo.name}: {photo.refusal}" for photo in photos if photo.refusal]:
         raise BadPicture(f"repair or take out what is refused: {_listed(refused)}")
     return _large_enough(photos, least_side, source)
+
+
+def _decoded(pool: ThreadPoolExecutor, source: Path) -> Iterator[_Photo]:
+    """In order. A pool's own map would read all files before the first is decoded."""
+    waiting = deque[Future[_Photo]]()
+    for file in _files(source):
+        waiting.append(pool.submit(_decode, file))
+        if len(waiting) > 2 * THREADS:
+            yield waiting.popleft().result()
+    yield from (each.result() for each in waiting)
 
 
 def _large_enough(photos: Sequence[_Photo], least_side: int, source: Path) -> list[Pixels]:

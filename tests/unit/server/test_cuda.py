@@ -9,26 +9,36 @@ import pytest
 import torch
 
 from microdose.base import LoadedBase
+from microdose.decoder import Decoder
 from microdose.engine import Graph, hyper_from
 from microdose.latents import decode_picture
+from microdose.resources import DoseChoice
 from microdose.segment import parse_segment
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.presets import PRESETS
+from microdose_server.codec.student import STUDENTS
 from microdose_server.codec.teacher import Teacher
+from microdose_server.distil.generic import GenericRun, distil_generic, generic_recipe
+from microdose_server.distil.progress import Progress
+from microdose_server.distil.specialise import Budget as Steps
+from microdose_server.distil.specialise import Dosed, specialise
+from microdose_server.distil.tiles import Target
+from microdose_server.evaluate.metrics import psnr
 from microdose_server.training.adversarial import AdversarialRun
 from microdose_server.training.checkpoint import load_state
-from microdose_server.training.data import Pixels
+from microdose_server.training.data import Pixels, crops
 from microdose_server.training.loop import Budget, Run, StepReport, train
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.precision import placed
 from microdose_server.training.recipe import Recipe, StageTwo
+from tests.kept import Kept
 
 DEVICE = "cuda"
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(),
     reason="NO GPU HERE: not tested are training steps in bfloat16 in both stages, finite gradients there, "
-    "resumption with the GPU's noise, and that what a GPU encodes a CPU decodes",
+    "resumption with the GPU's noise, students and doses, and that a CPU decodes what a GPU encodes",
 )
 
 
@@ -61,6 +71,44 @@ def test_a_step_moves_every_part_and_a_resumed_run_goes_on(
     assert [report.step for report in reports] == [1, 2, 3, 3]
     assert reports[3].loss == pytest.approx(reports[2].loss, rel=1e-2)
     assert torch.equal(*(state.noise_rng[0] for state in (straight, resumed.state())))
+
+
+def test_a_student_is_distilled(tiny_teacher: Teacher, photographs: list[Pixels]) -> None:
+    teacher = placed(deepcopy(tiny_teacher), DEVICE)
+    run = GenericRun.start(teacher, STUDENTS["tiny"], replace(generic_recipe(), batch=2, crop=64))
+    told = list[Progress]()
+    batches = crops(photographs, 2, 64, np.random.default_rng(0))
+    student = distil_generic(run, batches, placed(LPIPS(), DEVICE), Budget(steps=4), told.append)
+    assert [progress.step for progress in told] == [1, 2, 3, 4]
+    assert all(bool(value.isfinite().all()) for value in student.parameters())
+
+
+def test_a_cpu_paints_by_a_dose_that_a_gpu_has_learnt(
+    tiny_encoder: Encoder, photographs: list[Pixels]
+) -> None:
+    encoded, base = tiny_encoder.encode(photographs[0]), tiny_encoder.base
+    targets, keeper = [Target(encoded.y_hat, encoded.x_hat, encoded.tower)] * 20, Kept()
+
+    def dose(keeper: Kept | None = None) -> Dosed:
+        return specialise(
+            base,
+            targets,
+            choice=DoseChoice.FULL,
+            lmbda=1e-6,
+            budget=Steps(steps=60),
+            epoch=0,
+            report=lambda progress: None,
+            device=DEVICE,
+            keeper=keeper,
+        )
+
+    made, again = dose(keeper), dose(keeper)
+    assert again == made  # taken up where it had ended
+    assert made.dose is not None
+    assert made.loss_after < made.loss_before
+    shown = [Decoder(base, *doses, threads=1).decode(encoded.segment).pixels for doses in ((), (made.dose,))]
+    before, after = (psnr(pixels, encoded.x_hat) for pixels in shown)
+    assert after > before
 
 
 def test_a_cpu_decodes_what_a_gpu_encodes(
