@@ -38,7 +38,8 @@ class DoseKind(StrEnum):
 
     gains: biases, channel gains and depthwise kernels, which is what a vector v would decide, and a gain for
     each output of the other convolutions. v itself is not sent: it only means something to the networks that
-    fold it into kernels and gains, which a client does not have, and what they give costs hardly more.
+    fold it into kernels and gains, which a client does not have. What they give is thousands of numbers
+    instead of hundreds.
     low-rank: that, and a product of two narrow matrices for each convolution.
     full: gains, and a difference to every weight.
     """

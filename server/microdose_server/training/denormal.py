@@ -8,7 +8,7 @@ def flush_denormals() -> None:
     """Take them for zero, in this thread and in all that start after this, where the processor can.
 
     The momentum of a weight that no gradient moves fades until it is so small, and Muon multiplies it by
-    itself: after a thousand steps a teacher's took six times as long.
+    itself: after a thousand steps most of a step went there.
     """
     # What numpy knows of its types it finds out once, and warns if it finds no such numbers then.
     np.finfo(np.float32)

@@ -53,7 +53,7 @@ def test_every_rung_holds_the_one_below(patch: Patch) -> None:
     assert not any(delta.group is Group.FACTOR for delta in patch.deltas.values())
 
 
-def test_gains_are_hundreds_of_numbers_and_the_rest_thousands(patch: Patch) -> None:
+def test_each_rung_has_more_to_change_than_the_one_before(patch: Patch) -> None:
     sizes = []
     for rung in RUNGS:
         patch.climb(rung)
