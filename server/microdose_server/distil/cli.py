@@ -24,6 +24,7 @@ from microdose_server.codec.teacher import Teacher
 from microdose_server.distil.generic import Aim, GenericRun, distil_generic, generic_recipe
 from microdose_server.distil.progress import Progress
 from microdose_server.training.batches import Batches
+from microdose_server.training.checkpoint import read_saved
 from microdose_server.training.data import Pixels
 from microdose_server.training.denormal import flush_denormals
 from microdose_server.training.loop import Budget
@@ -105,11 +106,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The state of a run that did not end. Raises NotFound."""
+    """The state of a run that did not end. Raises NotFound; UnsupportedVersion for what cannot be read."""
     if not path.is_file():
         raise NotFound(f"no checkpoint at {path} to resume; start without --resume")
-    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    return state
+    return read_saved(path)
 
 
 def _settled(arguments: argparse.Namespace, saved: Mapping[str, Any]) -> tuple[Recipe, Aim]:

@@ -60,7 +60,7 @@ class Distillation:
 
         start = nearest(self._base, task.targets, task.starts, self._settings.device)
         chosen = time.monotonic() - begun
-        if share.seconds == 0.0 and self._wish.dose is DoseChoice.AUTO:
+        if share.seconds is not None and chosen >= share.seconds and self._wish.dose is DoseChoice.AUTO:
             return Found(start, Dosed(None, DoseKind.NONE, 0.0, 0.0), chosen)
         dosed = specialise(
             self._base,

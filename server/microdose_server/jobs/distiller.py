@@ -124,7 +124,8 @@ class Distiller:
         """Begin with a round on these pictures of the `count` of this shot, and what a dose would be."""
         with self._changed:
             self._seen, self._count, self._next = list(pictures), count, following
-            self._stride = math.ceil(count / len(pictures))
+            while math.ceil(count / self._stride) > KEPT:  # as it has become by then
+                self._stride *= 2
             self._due = 0
             self._changed.notify()
 

@@ -44,6 +44,16 @@ def save_state(state: RunState, path: Path) -> None:
     temporary.replace(path)
 
 
+def read_saved(path: Path) -> dict[str, Any]:
+    """What torch has saved in a file. Raises UnsupportedVersion, with the reason, where it cannot be read."""
+    try:
+        saved: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    except (RuntimeError, UnpicklingError, EOFError, OSError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UnsupportedVersion(f"{path} cannot be read as a checkpoint: {reason}") from None
+    return saved
+
+
 def load_state(path: Path, preset: str, stage: int | None = None) -> RunState:
     """Read a checkpoint of `preset`, and of `stage` where one is given.
 
@@ -54,12 +64,9 @@ def load_state(path: Path, preset: str, stage: int | None = None) -> RunState:
     if not path.is_file():
         raise NotFound(f"no checkpoint at {path} to resume; start a run without --resume")
     try:
-        state = RunState(**torch.load(path, weights_only=True, map_location="cpu"))
-    except (RuntimeError, UnpicklingError, EOFError, OSError, TypeError) as error:
-        raise UnsupportedVersion(
-            f"{path} is no checkpoint of a teacher's run: give one, or a folder that holds a teacher "
-            f"({type(error).__name__})"
-        ) from None
+        state = RunState(**read_saved(path))
+    except TypeError:
+        raise UnsupportedVersion(f"{path} holds something else than a teacher's run") from None
     if state.preset != preset:
         raise UnsupportedVersion(
             f"{path} is a checkpoint of preset {state.preset!r}; resume it with --preset {state.preset}"

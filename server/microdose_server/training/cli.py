@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from microdose.errors import BadUpload, NotFound
+from microdose.errors import BadUpload, Diverged, NotFound
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import STRIDE, Teacher
 from microdose_server.training.adversarial import AdversarialRun
@@ -107,8 +107,12 @@ def run(arguments: argparse.Namespace) -> int:
                 "%d photographs are too few to keep some aside: there will be no preview", len(photos)
             )
         budget, checkpoint = Budget(arguments.steps, arguments.hours), arguments.out / CHECKPOINT
-        with _reporting(arguments, training, held_out, lpips) as report:
-            train(training, photos, lpips, budget, checkpoint, report)
+        try:
+            with _reporting(arguments, training, held_out, lpips) as report:
+                train(training, photos, lpips, budget, checkpoint, report)
+        except Diverged as error:
+            advice = "begin another run with a lower --learning-rate, --from the last good checkpoint, if any"
+            raise Diverged(f"{error}; {advice}: {checkpoint}") from None
         if peers.first:
             told = {"recipe": asdict(training.recipe), "photos": len(photos), "processes": peers.count}
             pack(checkpoint, arguments.preset, arguments.out, told)

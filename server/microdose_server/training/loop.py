@@ -62,10 +62,7 @@ class StepReport(NamedTuple):
 def must_be_finite(what: str, value: float, step: int) -> None:
     """Raise Diverged for what is infinite or not a number."""
     if not math.isfinite(value):
-        raise Diverged(
-            f"the {what} is {value} at step {step}; begin another run from the last checkpoint, at a lower "
-            "learning rate (--from, --learning-rate)"
-        )
+        raise Diverged(f"the {what} is {value} at step {step}: the learning rate is too high")
 
 
 class Run:

@@ -86,7 +86,7 @@ class Recipe:
         return self.least_learning_rate + (self.learning_rate - self.least_learning_rate) * cosine
 
 
-INHERITED = ("target_bpp", "k_m", "k_p", "lmbda_above", "lmbda_below", "batch", "crop")
+INHERITED = ("target_bpp", "k_m", "k_p", "lmbda_above", "lmbda_below", "batch", "crop", "held_out")
 """What stage 2 takes over from the stage 1 that it begins with."""
 
 

@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from microdose_server.evaluate import hevc
+from microdose_server.evaluate import codecs, hevc
 from microdose_server.evaluate.codecs import (
     STRETCHES,
     Codec,
@@ -57,6 +57,18 @@ def test_jpeg_xl_keeps_the_size_of_a_picture_where_it_can() -> None:
     coded = encode_to_bytes(view, Codec.JXL, len(most))
     assert psnr(view, coded.pixels) > psnr(view, decode(most, Codec.JXL, 280, 400)) + 1
     assert encode_to_bytes(view, Codec.JXL, len(least)).data == least
+
+
+def test_between_stretches_the_first_of_the_better_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the last quality at half size has too few bytes, and the first at full size too many."""
+
+    def coded(pixels: Pixels, codec: Codec, quality: int) -> bytes:
+        return bytes(100 + quality if quality in STRETCHES[codec][0] else 200 + quality)
+
+    monkeypatch.setattr(codecs, "encode", coded)
+    monkeypatch.setattr(codecs, "decode", lambda *_: photo(0))
+    for target, size in ((1, 100), (110, 110), (118, 118), (119, 219), (219, 219), (220, 220)):
+        assert len(encode_to_bytes(photo(0), Codec.JXL, target).data) == size
 
 
 @pytest.mark.parametrize("codec", Codec)

@@ -121,12 +121,12 @@ def test_another_worker_takes_up_the_round_that_was_under_way(
     """The first never gets to the end of a round; the second is given its pictures at once."""
     live = stage(DoseChoice.FULL, aim, checkpoint_s=0, distil_steps=10**9)
     live.encoder = tiny_encoder
-    taken: list[list[Digests]] = []
+    taken: list[tuple[list[Digests], int]] = []
 
     def note(
         pictures: Sequence[Seen], count: int, following: Next, report: Callable[[Progress], None]
     ) -> Made:
-        taken.append([seen.digests for seen in pictures])
+        taken.append(([seen.digests for seen in pictures], count))
         return NOTHING
 
     with live.working(None, fenced=True):
@@ -140,10 +140,11 @@ def test_another_worker_takes_up_the_round_that_was_under_way(
         assert poll(lambda: bool(taken), PATIENCE_S)
         live.complete()
     frames = Sequences(live.client).frames(live.id)
-    assert taken[0] == [
+    published = [
         Digests(segment.blob.digest, frame.digest)
         for segment, frame in zip(live.manifest().segments[:4], frames, strict=False)
     ]
+    assert taken[0] == (published, 4)
     assert read_checkpoint(live.client, live.id) is None
     assert kept not in set(checkpoints(live.settings.data_dir).digests())
 

@@ -132,6 +132,15 @@ def test_held_out_pictures_are_shown_every_thousand_steps_and_at_the_end(
     assert load_meta(tmp_path)["photos"] == 3
 
 
+def test_previews_come_as_often_as_is_asked_for(
+    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--preset", "tiny", "--steps", "3", "--held-out", "1", "--evaluate-every", "2", "--json")
+    assert train(photo_folder, tmp_path, *options) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["evaluated"] for each in told if "evaluated" in each] == [2, 3]
+
+
 @pytest.mark.parametrize("source", ["", "checkpoint.pt"])
 def test_stage_two_starts_from_stage_one_and_resumes(
     trained: Path, photo_folder: Path, tmp_path: Path, source: str
@@ -161,12 +170,12 @@ def test_stage_two_takes_over_the_loss_of_stage_one(photo_folder: Path, tmp_path
     first, second = tmp_path / "first", tmp_path / "second"
     options = ("--preset", "tiny", "--steps", "1")
     chosen = ("--target-bpp", "0.14", "--k-p", "2", "--lmbda", "3", "--crop", "64", "--batch", "2")
-    assert train(photo_folder, first, *options, *chosen) == 0
+    assert train(photo_folder, first, *options, *chosen, "--held-out", "1") == 0
     start = ("--stage", "2", "--from", str(first / source), "--lmbda", "4")
     assert train(photo_folder, second, *options, *start) == 0
     recipe = load_state(second / "checkpoint.pt", "tiny", 2).recipe
-    shape = (recipe["target_bpp"], recipe["k_p"], recipe["lmbda_above"], recipe["crop"], recipe["batch"])
-    assert shape == (0.14, 2.0, 4.0, 64, 2)
+    names = ("target_bpp", "k_p", "lmbda_above", "crop", "batch", "held_out")
+    assert [recipe[name] for name in names] == [0.14, 2.0, 4.0, 64, 2, 1]
     assert recipe["learning_rate"] == StageTwo().learning_rate
 
 

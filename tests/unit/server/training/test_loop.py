@@ -122,6 +122,21 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(
     assert load_state(path, "tiny").step == 2
 
 
+def test_weights_that_are_no_numbers_are_never_saved(
+    tmp_path: Path, photographs: list[Pixels], lpips: LPIPS
+) -> None:
+    """Those that the last step has spoilt, of which no loss can tell any more."""
+    run, path = fresh(), tmp_path / "run.pt"
+
+    def poison(report: StepReport) -> None:
+        with torch.no_grad():
+            next(run.teacher.g_s.parameters())[0] = math.nan
+
+    with pytest.raises(Diverged, match=r"largest of g_s.* is nan at step 1"):
+        train(run, photographs, lpips, Budget(steps=1), path, poison)
+    assert not path.exists()
+
+
 def test_a_gradient_that_is_no_number_never_reaches_the_weights(
     photographs: list[Pixels], lpips: LPIPS
 ) -> None:
