@@ -23,6 +23,7 @@ from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
 from microdose_server.evaluate.sequences import read_sequence
 from microdose_server.evaluate.study import Study
+from microdose_server.training.denormal import flushed_denormals
 
 LENGTHS = (1, 8, 24, 100)
 
@@ -45,6 +46,7 @@ def choose(study: Study, aim: DoseAim, budget: Budget, progress: Report, title: 
     }
 
 
+@flushed_denormals()
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Every length of every sequence."""
     encoder, recipe = encoder_of(args), recipe_of(args)

@@ -50,6 +50,7 @@ from microdose_server.evaluate.machine import machine
 from microdose_server.evaluate.sequences import read_sequence
 from microdose_server.evaluate.study import Study, Variant, break_even, cost, gap_closed, to_json
 from microdose_server.training.data import crops
+from microdose_server.training.denormal import flushed_denormals
 from microdose_server.training.loop import Budget as Steps
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.photos import load_photos
@@ -223,6 +224,7 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
+@flushed_denormals()
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Train the students that controls need, then measure one sequence after another."""
     encoder = encoder_of(args)

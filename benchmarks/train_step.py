@@ -33,7 +33,7 @@ from microdose_server.evaluate.convolutions import Call, calls_of
 from microdose_server.evaluate.machine import machine
 from microdose_server.training.adversarial import AdversarialRun
 from microdose_server.training.batches import Batches
-from microdose_server.training.denormal import flush_denormals
+from microdose_server.training.denormal import flushed_denormals
 from microdose_server.training.loop import Run
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.memory import keep_freed_memory
@@ -195,10 +195,10 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
+@flushed_denormals()
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Measure everything."""
     keep_freed_memory()
-    flush_denormals()
     if args.threads:
         torch.set_num_threads(args.threads)
     settings = [(preset, stage) for preset in args.presets for stage in args.stages]

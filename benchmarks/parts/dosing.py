@@ -10,7 +10,6 @@ from microdose_server.codec.folder import STANDARD, load_base
 from microdose_server.codec.shipped import load_discriminator, load_teacher
 from microdose_server.distil.overfit import OverfitRecipe
 from microdose_server.distil.rate import DEFAULT_LMBDA
-from microdose_server.training.denormal import flush_denormals
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +55,5 @@ def by_name(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def encoder_of(args: argparse.Namespace) -> Encoder:
-    """The teacher and the student that are chosen, in a process that is ready to train doses. Raises what
-    loading them does.
-    """
-    flush_denormals()
+    """The teacher and the student that are chosen. Raises what loading them does."""
     return Encoder(teacher=load_teacher(folder=args.weights), base=load_base(args.weights, args.profile))

@@ -26,7 +26,7 @@ from microdose_server.distil.progress import Progress
 from microdose_server.training.batches import Batches
 from microdose_server.training.checkpoint import read_saved
 from microdose_server.training.data import Pixels
-from microdose_server.training.denormal import flush_denormals
+from microdose_server.training.denormal import flushed_denormals
 from microdose_server.training.loop import Budget
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.photos import load_photos
@@ -79,10 +79,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object per line instead of text")
 
 
+@flushed_denormals()
 def run(arguments: argparse.Namespace) -> int:
     """Distil, export, and leave the student's folder, and hyper.onnx beside the teacher."""
     folder, student_name = arguments.teacher, arguments.student
-    flush_denormals()
     teacher = load_teacher(arguments.device, folder)
     checkpoint = folder / student_name / CHECKPOINT
     saved = read_checkpoint(checkpoint) if arguments.resume else None

@@ -47,7 +47,7 @@ from microdose_server.store.bus import publish, put_hot_blob
 from microdose_server.store.redis import patiently
 from microdose_server.store.sequences import Sequences
 from microdose_server.store.shelf import checkpoints, originals, public_blobs
-from microdose_server.training.denormal import flush_denormals
+from microdose_server.training.denormal import flushed_denormals
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,9 @@ class EncodedPicture:
     cut: bool
 
 
+@flushed_denormals()
 def run(errand: Errand) -> None:
     """Do a job to its end; the horse's entry, by name. Raises as `make_attempt`."""
-    flush_denormals()
     make_attempt(errand, lambda given: work(given, encoder_for(given), recipe_for(given.settings)))
 
 

@@ -17,7 +17,7 @@ from microdose_server.training.adversarial import AdversarialRun
 from microdose_server.training.checkpoint import load_state
 from microdose_server.training.curve import Curve
 from microdose_server.training.data import Pixels, split_held_out
-from microdose_server.training.denormal import flush_denormals
+from microdose_server.training.denormal import flushed_denormals
 from microdose_server.training.loop import Budget, Run, StepReport, train
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.memory import keep_freed_memory
@@ -92,11 +92,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print one JSON object per line instead of text")
 
 
+@flushed_denormals()
 def run(arguments: argparse.Namespace) -> int:
     """Train, and leave checkpoint.pt, curve.csv, preview.png, tensorboard/ and teacher.safetensors in OUT."""
     arguments.out.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
-    flush_denormals()
     with joined(arguments.device) as peers:
         lpips = placed(LPIPS(), peers.device)  # before a run is restored: making layers draws random numbers
         training = _start(arguments, peers)
