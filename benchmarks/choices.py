@@ -2,8 +2,8 @@
 """Which dose `auto` chooses for sequences of different lengths: the longer one is, the more a dose may weigh.
 
 Each length is as many pictures, evenly spread over the folder or clip, dosed as a worker does it; one that
-the sequence does not have is all of it, once. `saved` is
-the share of the generic student's distortion, to what the dose aims at, that the choice takes away.
+the sequence does not have is all of it, once. `saved` is the share of the generic student's distortion, to
+what the dose aims at, that the choice takes away.
 """
 
 import argparse

@@ -7,8 +7,8 @@
 Speed depends on a network's shape, not on its training: what does not ship, HiFiC among it, has random
 weights. A decoder's whole time is that of the viewer's own decoder; head, MicroRN and tail are then timed as
 graphs of their own, cut from the whole. On torch only the synthesis is timed, and so it is of HiFiC and of
-`hific-paper`, the paper's own student of it, and in parts alone: HiFiC's entropy decoding
-and hyper-synthesis would come on top, so `time_ratio_hific` errs on its side. `figures` are those at the most
+`hific-paper`, the paper's own student of it, and in parts alone: HiFiC's entropy decoding and
+hyper-synthesis would come on top, so `time_ratio_hific` errs on its side. `figures` are those at the most
 threads, on onnxruntime unless their name ends in torch.
 """
 

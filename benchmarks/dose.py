@@ -15,8 +15,8 @@ is the share of the generic student's LPIPS to the teacher that it takes away; `
 much nearer to the original it is, in LPIPS, than finer latents of as many bytes in all; `originals` is of the
 dose that is trained towards these, with its LPIPS to them and the teacher's. `latents_worth`: the distortion
 to the originals that finer latents take away for each bit per pixel, the lmbda at which a dose and latents
-are an even bargain. DISTS is a mean over a few
-pictures of each sequence. The students are trained with --controls alone.
+are an even bargain. DISTS is a mean over a few pictures of each sequence. The students are trained with
+--controls alone.
 """
 
 import argparse

@@ -16,8 +16,10 @@ from microdose_server.distil.patch import COARSEST, FINEST, Patch, Steps
 from microdose_server.distil.tiles import Tile
 
 DEFAULT_LMBDA = 1.2
-"""Distortion that a bit per pixel must save: what it saves in finer latents, by `latents_worth` of
-benchmarks/dose.py, and near what the teacher was trained for (`lmbda_above` / `k_p` of its recipe)."""
+"""Distortion that a bit per pixel must save: amid what it saves in finer latents, from sequence to sequence
+(`latents_worth` of benchmarks/dose.py), and near what the shipped teacher was trained for (`lmbda_above` /
+`k_p` of its recipe).
+"""
 
 NARROWEST, WIDEST = 2.0**-30, 2.0**10
 """Scales."""

@@ -1,13 +1,12 @@
-"""The weights that a run begins with: those of a teacher that was trained before."""
+"""What a run begins with: the weights of a teacher that was trained before, and its recipe."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from microdose.errors import UnsupportedVersion
 from microdose_server.codec.folder import META
 from microdose_server.codec.presets import Preset
-from microdose_server.codec.shipped import load_teacher
+from microdose_server.codec.shipped import load_meta, load_teacher
 from microdose_server.codec.teacher import Teacher
 from microdose_server.training.checkpoint import load_state
 
@@ -33,10 +32,8 @@ def recipe_from(source: Path, preset: Preset) -> dict[str, Any]:
     """
     if not source.is_dir():
         return load_state(source, preset.name).recipe
-    recipe: dict[str, Any] = {}
-    if (source / META).is_file():
-        recipe |= json.loads((source / META).read_text()).get("recipe", {})
-    return recipe
+    recipe = load_meta(source).get("recipe") if (source / META).is_file() else None
+    return recipe if isinstance(recipe, dict) else {}
 
 
 def _trainable(teacher: Teacher, source: Path, preset: Preset) -> Teacher:
