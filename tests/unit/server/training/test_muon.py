@@ -1,14 +1,25 @@
 """Muon: what it makes of a matrix, what it leaves to Adam, and that it learns and resumes."""
 
 import copy
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
-from microdose_server.training.muon import Muon, balanced, is_matrix, orthogonalised
+from microdose_server.training.muon import (
+    Muon,
+    balanced,
+    by_gram_matrices,
+    in_bfloat16,
+    is_matrix,
+    orthogonalised,
+)
+
+Form: TypeAlias = Callable[[Sequence[Tensor]], list[Tensor]]
 
 
 @pytest.mark.parametrize("shape", [(16, 40), (40, 16), (24, 24)])
@@ -39,6 +50,32 @@ def test_matrices_of_one_size_do_not_meet() -> None:
     for together, matrix in zip(orthogonalised(matrices), matrices, strict=True):
         (alone,) = orthogonalised([matrix])
         torch.testing.assert_close(together, alone)
+
+
+@pytest.mark.parametrize("shape", [(16, 144), (24, 24), (96, 400)])
+def test_a_gpu_and_a_cpu_agree(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(4)
+    matrices = [torch.randn(shape, generator=generator) * 10.0**scale for scale in (-6, 0, 6)]
+    for made, expected in zip(in_bfloat16(matrices), by_gram_matrices(matrices), strict=True):
+        assert made.dtype == torch.float32
+        assert (made - expected).norm() < 0.03 * expected.norm()
+
+
+@pytest.mark.parametrize("form", [in_bfloat16, by_gram_matrices])
+@pytest.mark.parametrize("rank", [1, 8, 20])
+def test_rounding_does_not_grow_in_directions_that_no_gradient_has(form: Form, rank: int) -> None:
+    generator = torch.Generator().manual_seed(5)
+    matrix = torch.randn(48, rank, generator=generator) @ torch.randn(rank, 200, generator=generator)
+    (made,) = form([matrix])
+    values = torch.linalg.svdvals(made)
+    assert values[:rank].min() > 0.65
+    assert values[:rank].max() < 1.25
+    assert values[rank:].max() < 0.4
+
+
+def test_a_gradient_of_zero_moves_nothing_on_a_gpu_either() -> None:
+    (made,) = in_bfloat16([torch.zeros(8, 9)])
+    assert torch.equal(made, torch.zeros(8, 9))
 
 
 def test_an_update_does_not_depend_on_how_its_weight_lies_in_memory() -> None:
