@@ -1,4 +1,4 @@
-"""`microdose-server train`: either stage of the teacher, on a folder or shards of photographs."""
+"""`microdose-server train`: any stage of the teacher, on a folder or shards of photographs."""
 
 import argparse
 import json
@@ -26,7 +26,17 @@ from microdose_server.training.peers import Peers, joined
 from microdose_server.training.photos import load_photos
 from microdose_server.training.precision import placed
 from microdose_server.training.preview import HeldOut, evaluate_held_out
-from microdose_server.training.recipe import CONTINUED, ENCODER, Recipe, StageTwo, inherited, settled
+from microdose_server.training.prior import PriorRun
+from microdose_server.training.recipe import (
+    CONTINUED,
+    ENCODER,
+    STAGES,
+    Recipe,
+    StageThree,
+    StageTwo,
+    inherited,
+    settled,
+)
 from microdose_server.training.start import recipe_from, teacher_from
 
 LEAST_CROP = 64
@@ -40,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `train`."""
     parser.epilog = (
         "example: microdose-server train photos/ -o runs/one --hours 2, then "
-        "microdose-server train photos/ -o runs/two --hours 1 --stage 2 --from runs/one/checkpoint.pt"
+        "microdose-server train photos/ -o runs/two --steps 600 --stage 3 --from runs/one/checkpoint.pt"
     )
     add = parser.add_argument
     add("photos", type=Path, help="folder of photographs or plain .tar shards, or one shard")
@@ -53,7 +63,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for checkpoint, curve and previews",
     )
     add("--preset", choices=sorted(PRESETS), default="medium", help="the networks' widths (default: medium)")
-    add("--stage", type=int, choices=(1, 2), default=1, help="2 adds the discriminator (default: 1)")
+    add(
+        "--stage",
+        type=int,
+        choices=sorted(STAGES),
+        default=1,
+        help="2 adds the discriminator; 3, the last one, fits the bits to whole pictures (default: 1)",
+    )
     add(
         "--from",
         type=Path,
@@ -125,27 +141,42 @@ def _start(arguments: argparse.Namespace, peers: Peers) -> Run:
     if checkpoint.exists() and not arguments.resume:
         raise BadUpload(f"{arguments.out} holds a run already: go on with --resume, or choose another --out")
     state = load_state(checkpoint, preset.name, arguments.stage) if arguments.resume else None
-    if state is None and arguments.stage == 2 and arguments.start is None:
-        raise NotFound(
-            "stage 2 needs a teacher to begin with: give stage 1's checkpoint or folder with --from"
-        )
-    fresh = state is not None or arguments.start is None
-    if arguments.frozen_encoder and state is None and fresh:
-        raise BadUpload("--frozen-encoder keeps what a teacher has learnt: give that teacher with --from")
-    teacher = Teacher(preset) if fresh else teacher_from(arguments.start, preset)
+    begun = arguments.start if state is None else None
+    _check(arguments, begun or state is not None)
+    teacher = Teacher(preset) if begun is None else teacher_from(begun, preset)
     given, kept = _given(arguments), state.recipe if state is not None else {}
-    training: Run
-    if arguments.stage == 1:
-        if arguments.discriminator_learning_rate is not None:
-            raise BadUpload("stage 1 has no discriminator: give --discriminator-learning-rate with --stage 2")
-        training = Run(teacher, settled(Recipe(), given, kept), peers.device, peers=peers)
-    else:
-        if state is None and arguments.start is not None:
-            given = {**inherited(recipe_from(arguments.start, preset)), **given}
-        training = AdversarialRun(teacher, settled(StageTwo(), given, kept), peers.device, peers=peers)
+    if begun is not None:
+        given = {**inherited(recipe_from(begun, preset), arguments.stage), **given}
+    training = _run(teacher, settled(STAGES[arguments.stage](), given, kept), peers)
     if state is not None:
         training.restore(state)
     return training
+
+
+def _check(arguments: argparse.Namespace, can_see: bool) -> None:
+    """Whether the stage fits the options, and a teacher that can see already, if there is one."""
+    stage = arguments.stage
+    if stage > 1 and not can_see:
+        raise NotFound(
+            f"stage {stage} needs a teacher to begin with: give its checkpoint or folder with --from"
+        )
+    if arguments.frozen_encoder and not can_see:
+        raise BadUpload("--frozen-encoder keeps what a teacher has learnt: give that teacher with --from")
+    if arguments.frozen_encoder and stage == 3:
+        raise BadUpload("stage 3 trains a part of the encoder alone: leave --frozen-encoder out")
+    if arguments.discriminator_learning_rate is not None and stage != 2:
+        raise BadUpload(
+            f"stage {stage} has no discriminator: give --discriminator-learning-rate with --stage 2"
+        )
+
+
+def _run(teacher: Teacher, recipe: Recipe, peers: Peers) -> Run:
+    """The recipe's stage, from its first step."""
+    if isinstance(recipe, StageTwo):
+        return AdversarialRun(teacher, recipe, peers.device, peers=peers)
+    if isinstance(recipe, StageThree):
+        return PriorRun(teacher, recipe, peers.device, peers=peers)
+    return Run(teacher, recipe, peers.device, peers=peers)
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The training curve: means over a window of steps, one CSV line each, and the same for TensorBoard."""
+"""The training curve: means over a window of steps, told at its last one, as CSV and for TensorBoard."""
 
 import csv
 from pathlib import Path
@@ -38,7 +38,9 @@ class Curve:
         if not self._reports:
             return None
         last = self._reports[-1]
-        mean = StepReport(*np.mean(np.array(self._reports), axis=0).tolist())._replace(step=last.step)
+        mean = StepReport(*np.mean(np.array(self._reports), axis=0).tolist())._replace(
+            step=last.step, seconds=last.seconds, progress=last.progress
+        )
         self._reports.clear()
         figures = mean._asdict()
         self._append([str(mean.step) if name == "step" else f"{figures[name]:.6g}" for name in self._columns])

@@ -1,7 +1,8 @@
-"""HiFiC's losses: the generator's in both stages, and the discriminator's.
+"""HiFiC's losses, the generator's and the discriminator's, and what the hyperprior learns from by itself.
 
     stage 1          rate + k_M * MSE + k_P * LPIPS
     stage 2          the same + beta * -log D(x_hat | y_hat)
+    stage 3          rate
     discriminator    -log D(x | y_hat) - log(1 - D(x_hat | y_hat))
 
 The adversarial terms are non-saturating (Goodfellow et al. 2014); D's logits go through a sigmoid.
@@ -53,6 +54,16 @@ def stage_two_loss(
     fidelity = _fidelity(output, lpips, x, recipe, progress, peers)
     adversarial = F.softplus(-discriminator(output.x_hat, output.y_hat)).mean()
     return fidelity._replace(loss=fidelity.loss + recipe.beta * adversarial, adversarial=adversarial.item())
+
+
+def stage_three_loss(teacher: Teacher, x: Tensor, peers: Peers = ALONE) -> TeacherLoss:
+    """The rate of a batch. No other term has a gradient for the hyperprior: y_hat is y with an error of
+    rounding, wherever the means lie.
+    """
+    output = reconstruct(teacher, x)
+    pixels = x.shape[0] * x.shape[2] * x.shape[3]
+    mse = torch.mean((output.x_hat.detach() - x) ** 2).item()
+    return TeacherLoss(output.bits / pixels, peers.mean(output.rounded_bits.item() / pixels), mse, 0.0)
 
 
 def discriminator_loss(discriminator: Discriminator, x: Tensor, output: TeacherOutput) -> Tensor:

@@ -1,4 +1,4 @@
-"""HiFiC's two stages as data: what is minimised, to what rate, and how weights move over the run.
+"""HiFiC's two stages and one of ours as data: what is minimised, to what rate, and how weights move.
 
 HiFiC's own (Mentzer et al. 2020, and its public code) are the losses with k_M, k_P and beta, the weight of
 the rate below its target, the batch, stage 2's learning rate, and how a run begins: the target is relaxed and
@@ -22,6 +22,8 @@ Plan = TypeVar("Plan", bound="DataclassInstance")
 
 ENCODER = ("g_a", "hyperprior")
 """The parts of a teacher that decide which bits are sent."""
+PICTURES = ("g_a", "g_s")
+"""The parts that decide what is sent and shown, at whatever bits."""
 CONTINUED = {"relaxed_until": 0.0, "rate_from_zero_until": 0.0, "perceptual_from": 0.0}
 """What a recipe is told for weights that can see already."""
 
@@ -55,8 +57,8 @@ class Recipe:
     constant_until: float = 0.5
     clip_norm: float = 1.0
     ema_decay: float = 0.998
-    batch: int = 8
-    crop: int = 128
+    batch: int = 2
+    crop: int = 256
     held_out: int = 6
     """Pictures that are kept aside for previews, where there are more than twice as many."""
     frozen: tuple[str, ...] = ()
@@ -86,8 +88,8 @@ class Recipe:
         return self.least_learning_rate + (self.learning_rate - self.least_learning_rate) * cosine
 
 
-INHERITED = ("target_bpp", "k_m", "k_p", "lmbda_above", "lmbda_below", "batch", "crop", "held_out")
-"""What stage 2 takes over from the stage 1 that it begins with."""
+LOSS = ("target_bpp", "k_m", "k_p", "lmbda_above", "lmbda_below", "held_out")
+CROPS = ("batch", "crop")
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,35 @@ class StageTwo(Recipe):
         return self.discriminator_learning_rate * self.learning_rate_at(progress) / self.learning_rate
 
 
-def inherited(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What stage 2 takes over of a stage 1's recipe, as far as that is known."""
-    return {name: recipe[name] for name in INHERITED if name in recipe}
+@dataclass(frozen=True)
+class StageThree(Recipe):
+    """Stage 3: the rate alone moves the hyperprior alone, on crops as large as pictures.
+
+    In a crop of 128 pixels, 8x8 latents, all that h_a and h_s see touches the zeros around it; in a picture
+    little does. A prior that knows small crops alone is wrong inside pictures, and costs a third of their
+    bits. The pictures stay what they are.
+    """
+
+    relaxed_until: float = 0.0
+    rate_from_zero_until: float = 0.0
+    perceptual_from: float = 1.0
+    learning_rate: float = 5e-4
+    constant_until: float = 0.0
+    ema_decay: float = 0.98
+    batch: int = 1
+    crop: int = 512
+    frozen: tuple[str, ...] = PICTURES
+
+
+STAGES: Mapping[int, type[Recipe]] = {1: Recipe, 2: StageTwo, 3: StageThree}
+
+
+def inherited(recipe: Mapping[str, Any], stage: int) -> dict[str, Any]:
+    """What a stage takes over of the recipe of the teacher that it begins with, as far as that is known: its
+    loss, and its crops, but to or from stage 3, whose crops are its own.
+    """
+    large = stage == 3 or tuple(recipe.get("frozen", ())) == PICTURES
+    return {name: recipe[name] for name in (LOSS if large else (*LOSS, *CROPS)) if name in recipe}
 
 
 def settled(default: Plan, given: Mapping[str, Any], kept: Mapping[str, Any]) -> Plan:

@@ -11,7 +11,7 @@ from microdose_server.cli import main
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.shipped import load_meta, load_teacher
 from microdose_server.training.checkpoint import load_state, save_state
-from microdose_server.training.recipe import ENCODER, Recipe, StageTwo
+from microdose_server.training.recipe import ENCODER, PICTURES, STAGES, Recipe
 
 
 def train(photos: Path, out: Path, *options: str) -> int:
@@ -165,24 +165,51 @@ def test_stage_two_starts_from_stage_one_and_resumes(
         assert torch.equal(value, before.g_a.get_parameter(name))
 
 
+@pytest.mark.parametrize("stage", ["1", "2"])
 @pytest.mark.parametrize("source", ["", "checkpoint.pt"])
-def test_stage_two_takes_over_the_loss_of_stage_one(photo_folder: Path, tmp_path: Path, source: str) -> None:
+def test_a_run_takes_over_the_loss_of_the_teacher_that_it_begins_with(
+    photo_folder: Path, tmp_path: Path, source: str, stage: str
+) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     options = ("--preset", "tiny", "--steps", "1")
     chosen = ("--target-bpp", "0.14", "--k-p", "2", "--lmbda", "3", "--crop", "64", "--batch", "2")
     assert train(photo_folder, first, *options, *chosen, "--held-out", "1") == 0
-    start = ("--stage", "2", "--from", str(first / source), "--lmbda", "4")
+    start = ("--stage", stage, "--from", str(first / source), "--lmbda", "4")
     assert train(photo_folder, second, *options, *start) == 0
-    recipe = load_state(second / "checkpoint.pt", "tiny", 2).recipe
+    recipe = load_state(second / "checkpoint.pt", "tiny", int(stage)).recipe
     names = ("target_bpp", "k_p", "lmbda_above", "crop", "batch", "held_out")
     assert [recipe[name] for name in names] == [0.14, 2.0, 4.0, 64, 2, 1]
-    assert recipe["learning_rate"] == StageTwo().learning_rate
+    assert recipe["learning_rate"] == STAGES[int(stage)]().learning_rate
 
 
-def test_stage_two_needs_a_start(
+def test_stage_three_teaches_the_prior_alone_and_resumes(
+    trained: Path, photo_folder: Path, tmp_path: Path
+) -> None:
+    options = ("--preset", "tiny", "--stage", "3")
+    assert train(photo_folder, tmp_path, *options, "--from", str(trained), "--steps", "1") == 0
+    assert train(photo_folder, tmp_path, *options, "--resume", "--steps", "2") == 0
+    assert (load_meta(tmp_path)["stage"], load_meta(tmp_path)["steps"]) == (3, 2)
+    before, after = load_teacher(folder=trained), load_teacher(folder=tmp_path)
+    stayed = {
+        name for name, value in after.named_parameters() if torch.equal(value, before.get_parameter(name))
+    }
+    assert {name for name, _ in after.named_parameters() if name.startswith(PICTURES)} <= stayed
+    assert len(stayed) < len(list(after.parameters()))
+
+
+def test_stage_three_has_no_frozen_encoder(
     trained: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--preset", "tiny", "--stage", "2", "--steps", "9")
+    options = ("--preset", "tiny", "--stage", "3", "--from", str(trained), "--steps", "1")
+    assert train(photo_folder, tmp_path, *options, "--frozen-encoder") == 1
+    assert "leave --frozen-encoder out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["2", "3"])
+def test_a_later_stage_needs_a_start(
+    trained: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    options = ("--preset", "tiny", "--stage", stage, "--steps", "9")
     assert train(photo_folder, tmp_path, *options) == 1
     assert "--from" in capsys.readouterr().err
     assert train(photo_folder, trained, *options, "--resume") == 1

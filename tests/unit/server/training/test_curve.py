@@ -24,6 +24,7 @@ def test_a_line_is_the_mean_of_a_window(tmp_path: Path) -> None:
     first, second = rows(tmp_path / "curve.csv")
     assert (first["step"], second["step"]) == ("3", "6")
     assert float(first["loss"]) == pytest.approx((1 + 1 / 2 + 1 / 3) / 3, rel=1e-5)
+    assert (float(first["seconds"]), float(second["progress"])) == (6.0, 0.6)
     assert set(first) == set(StepReport._fields)
 
 

@@ -15,7 +15,8 @@ from microdose_server.training.checkpoint import load_state
 from microdose_server.training.data import Pixels
 from microdose_server.training.loop import Budget, Run, StepReport, must_be_finite, train
 from microdose_server.training.lpips import LPIPS
-from microdose_server.training.recipe import Recipe, StageTwo
+from microdose_server.training.prior import PriorRun
+from microdose_server.training.recipe import Recipe, StageThree, StageTwo
 
 RECIPE = Recipe(batch=2, crop=64)
 
@@ -32,6 +33,11 @@ def fresh(recipe: Recipe = RECIPE) -> Run:
 def fresh_adversary() -> AdversarialRun:
     torch.manual_seed(7)
     return AdversarialRun(Teacher(PRESETS["tiny"]), StageTwo(batch=2, crop=64), "cpu")
+
+
+def fresh_prior() -> PriorRun:
+    torch.manual_seed(1)
+    return PriorRun(Teacher(PRESETS["tiny"]), StageThree(batch=2, crop=64), "cpu")
 
 
 def nothing(_: StepReport) -> None:
@@ -57,7 +63,9 @@ def assert_equal(first: object, second: object, place: str = "") -> None:
         assert first == second, place
 
 
-@pytest.mark.parametrize(("start", "stage", "half"), [(fresh, 1, 10), (fresh_adversary, 2, 3)])
+@pytest.mark.parametrize(
+    ("start", "stage", "half"), [(fresh, 1, 10), (fresh_adversary, 2, 3), (fresh_prior, 3, 3)]
+)
 def test_some_steps_a_kill_and_as_many_again_are_twice_as_many(
     tmp_path: Path,
     photographs: list[Pixels],

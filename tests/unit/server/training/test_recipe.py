@@ -3,7 +3,7 @@ from dataclasses import asdict
 import pytest
 
 from microdose.errors import UnsupportedVersion
-from microdose_server.training.recipe import CONTINUED, Recipe, StageTwo, settled
+from microdose_server.training.recipe import CONTINUED, Recipe, StageThree, StageTwo, inherited, settled
 
 RECIPE = Recipe()
 
@@ -81,3 +81,19 @@ def test_a_resumed_run_keeps_its_recipe() -> None:
 
 def test_a_new_run_or_one_whose_checkpoint_has_no_recipe_takes_what_is_given() -> None:
     assert settled(StageTwo(), {"k_p": 3.0}, {}) == StageTwo(k_p=3.0)
+
+
+LOSS_OF_ONE = {"target_bpp": 0.14, "k_p": 3.0, "lmbda_above": 4.0, "held_out": 2}
+
+
+def test_a_stage_takes_over_the_loss_and_the_crops_that_are_not_stage_threes() -> None:
+    first = asdict(Recipe(**LOSS_OF_ONE, batch=8, crop=128))  # type: ignore[arg-type]
+    assert settled(StageTwo(), inherited(first, 2), {}) == StageTwo(**LOSS_OF_ONE, batch=8, crop=128)  # type: ignore[arg-type]
+    third = settled(StageThree(), inherited(first, 3), {})
+    assert third == StageThree(**LOSS_OF_ONE)  # type: ignore[arg-type]
+    assert settled(StageTwo(), inherited(asdict(third), 2), {}) == StageTwo(**LOSS_OF_ONE)  # type: ignore[arg-type]
+
+
+def test_stage_three_sees_no_small_crops() -> None:
+    assert StageThree().crop >= 512
+    assert StageThree().learning_rate_at(0.5) < StageThree().learning_rate
