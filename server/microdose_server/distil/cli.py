@@ -25,6 +25,7 @@ from microdose_server.distil.generic import Aim, GenericRun, distil_generic, gen
 from microdose_server.distil.progress import Progress
 from microdose_server.training.batches import Batches
 from microdose_server.training.checkpoint import read_saved
+from microdose_server.training.cli import crop_side
 from microdose_server.training.data import Pixels
 from microdose_server.training.denormal import flushed_denormals
 from microdose_server.training.loop import Budget
@@ -73,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="weight of the teacher's features (default: 0)",
     )
     parser.add_argument("--batch", type=int, metavar="N", help="crops per step")
+    parser.add_argument("--crop", type=crop_side, metavar="N", help="side of a crop in pixels (default: 256)")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, as it began")
     parser.add_argument("--name", help="name of the base (default: the folder's and the student's)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
@@ -115,7 +117,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def _settled(arguments: argparse.Namespace, saved: Mapping[str, Any]) -> tuple[Recipe, Aim]:
     """By what the run learns: options, or what its checkpoint says."""
     recipe = {} if arguments.start is None else dict(CONTINUED)
-    recipe |= {} if arguments.batch is None else {"batch": arguments.batch}
+    crops = {"batch": arguments.batch, "crop": arguments.crop}
+    recipe |= {name: value for name, value in crops.items() if value is not None}
     aim = {"alpha": arguments.alpha, "features": arguments.features}
     aim = {name: value for name, value in aim.items() if value is not None}
     return (

@@ -12,6 +12,10 @@ LPIPS_LEAST_SIDE = 64
 """Below this, AlexNet's strides leave nothing to compare; such crops are compared by MSE alone."""
 
 
+DISTANCE = Recipe(k_m=Recipe.k_m / 3.0)
+"""Its k_m and k_p weigh MSE and LPIPS as the shipped teacher's do, whose k_p is 3; LPIPS is the unit."""
+
+
 class Reference(NamedTuple):
     """The pictures [N, 3, H, W] to come near, in 0..1, their LPIPS features and the phase of these."""
 

@@ -7,7 +7,7 @@ transfer set). An `Aim` can mix the originals in, or match the teacher's feature
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from microdose.errors import UnsupportedVersion
 from microdose_server.codec.student import LightStudent, Student, StudentPreset, build_student
 from microdose_server.codec.teacher import Teacher
 from microdose_server.distil.degradation import Degradation
-from microdose_server.distil.distance import perceptual, reference_of
+from microdose_server.distil.distance import DISTANCE, perceptual, reference_of
 from microdose_server.distil.initial import carry_thumbnail, fit_thumbnail
 from microdose_server.distil.progress import Progress
 from microdose_server.training.loop import Budget, must_be_finite
@@ -31,8 +31,8 @@ CHECKPOINT_S = 120.0
 
 
 def generic_recipe() -> Recipe:
-    """The teacher's schedule with a student's learning rate and no rate term to wait for."""
-    return Recipe(learning_rate=2e-3, perceptual_from=0.15, constant_until=0.4, ema_decay=0.995)
+    """A dose's distance, and a teacher's schedule with a student's learning rate; no rate to wait for."""
+    return replace(DISTANCE, learning_rate=2e-3, perceptual_from=0.15, constant_until=0.4, ema_decay=0.995)
 
 
 @dataclass(frozen=True)

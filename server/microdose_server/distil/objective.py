@@ -18,11 +18,10 @@ from torch.nn import functional as F
 
 from microdose_server.codec.discriminator import Discriminator
 from microdose_server.codec.student import Student
-from microdose_server.distil.distance import Reference, distortion, reference_of
+from microdose_server.distil.distance import DISTANCE, Reference, distortion, reference_of
 from microdose_server.distil.tiles import Piece, Target, Tile, cut
 from microdose_server.training.lpips import LPIPS, PHASES, Phase
 from microdose_server.training.precision import placed
-from microdose_server.training.recipe import Recipe
 
 KEPT_REFERENCES = 32
 """Judged tiles whose LPIPS features stay in memory: by their shapes, 2.6 MB for one of 256 x 256 pixels."""
@@ -48,7 +47,7 @@ class Objective:
             raise ValueError("an adversarial term needs the teacher's discriminator")
         self.both = placed(_TrunkAndPicture(student.requires_grad_(False)), device)
         self.targets, self.lpips, self.device = targets, placed(lpips, device), device
-        self.distance, self.features, self.beta = Recipe(), features, beta
+        self.distance, self.features, self.beta = DISTANCE, features, beta
         self.discriminator = None
         if discriminator is not None:
             self.discriminator = discriminator.requires_grad_(False).to(device).eval()

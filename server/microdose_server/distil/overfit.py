@@ -25,7 +25,7 @@ SEARCHED_TILES, JUDGED_TILES = 8, 24
 """Tiles spread over a sequence that scales are compared on, and that doses are, with no dose. The first are
 among the second, and the features of those stay in memory (`objective.KEPT_REFERENCES`).
 """
-CHECK_EVERY, PATIENCE, LEAST_GAIN, MOST_HALVINGS = 40, 2, 0.002, 3
+CHECK_EVERY, PATIENCE, LEAST_GAIN, MOST_HALVINGS = 40, 2, 0.002, 1
 """Steps between looks at the tiles kept apart; so many without this relative gain halve the learning rate, or
 end the phase where that has been done so often."""
 
@@ -68,14 +68,19 @@ class Learner:
     def step(self, patch: Patch, fraction: float) -> None:
         """Move every change by its gradient, at a fraction of its group's rate, and forget the gradient."""
         self.steps += 1
-        for key, delta in patch.deltas.items():
-            rate = fraction * self.recipe.rates[delta.group]
-            for part, u in enumerate(delta.leaves):
-                if u.grad is not None:
-                    u -= rate * self._direction(f"{key}.{part}", u.grad, delta.group)
-                    u.grad = None
-                if delta.group is Group.MATRIX:
-                    u.copy_(torch.sign(u) * torch.clamp(u.abs() - rate * self.recipe.pull, min=0.0))
+        found = {
+            f"{key}.{part}": (u, delta.group)
+            for key, delta in patch.deltas.items()
+            for part, u in enumerate(delta.leaves)
+        }
+        for name, direction in self._directions(found).items():
+            u, group = found[name]
+            u -= fraction * self.recipe.rates[group] * direction
+            u.grad = None
+        for u, group in found.values():
+            if group is Group.MATRIX:
+                pull = fraction * self.recipe.rates[group] * self.recipe.pull
+                u.copy_(torch.sign(u) * torch.clamp(u.abs() - pull, min=0.0))
 
     def sensitivity(self, key: str) -> float:
         """RMS of the recent gradients by one change's u: how much the loss minds an error of it."""
@@ -86,18 +91,30 @@ class Learner:
             (self.moments[name][1].mean() / (1.0 - BETAS[1] ** (self.steps - self.born[name]))).sqrt()
         )
 
-    def _direction(self, name: str, gradient: Tensor, group: Group) -> Tensor:
+    def _directions(self, found: Mapping[str, tuple[Tensor, Group]]) -> dict[str, Tensor]:
+        """By name, where each u that has a gradient is to move: matrices as Muon does, all at once."""
+        made, matrices = dict[str, Tensor](), dict[str, Tensor]()
+        for name, (u, group) in found.items():
+            if (gradient := u.grad) is None:
+                continue
+            mean, square = self._moments(name, gradient)
+            if group is Group.MATRIX and is_matrix(gradient):
+                matrices[name] = gradient.lerp(mean, BETAS[0])
+            else:
+                age = self.steps - self.born[name]
+                corrected = square / (1.0 - BETAS[1] ** age)
+                made[name] = mean / (1.0 - BETAS[0] ** age) / (corrected.sqrt() + 1e-8)
+        return made | dict(zip(matrices, balanced(list(matrices.values())), strict=True))
+
+    def _moments(self, name: str, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """The running means of a gradient and of its square."""
         if name not in self.moments:
             self.moments[name] = (torch.zeros_like(gradient), torch.zeros_like(gradient))
             self.born[name] = self.steps - 1
         mean, square = self.moments[name]
-        age = self.steps - self.born[name]
         mean.lerp_(gradient, 1.0 - BETAS[0])
         square.lerp_(gradient.square(), 1.0 - BETAS[1])
-        if group is Group.MATRIX and is_matrix(gradient):
-            return balanced([gradient.lerp(mean, BETAS[0])])[0]
-        corrected = square / (1.0 - BETAS[1] ** age)
-        return mean / (1.0 - BETAS[0] ** age) / (corrected.sqrt() + 1e-8)
+        return mean, square
 
 
 class Overfit:

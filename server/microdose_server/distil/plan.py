@@ -66,9 +66,15 @@ def rungs_for(choice: DoseChoice, distortion: float, terms: Terms) -> tuple[Dose
     return tuple(rung for rung in paying if rung is not DoseKind.LOW_RANK or DoseKind.FULL not in paying)
 
 
-def phases_of(rungs: Sequence[DoseKind]) -> list[Phase]:
-    """Every rung in all three stages."""
-    return [Phase(rung, stage, SHARES[rung] * STAGE_SHARES[stage]) for rung in rungs for stage in Stage]
+def phases_of(rungs: Sequence[DoseKind], choice: DoseChoice = DoseChoice.AUTO) -> list[Phase]:
+    """Every rung in all three stages; below a rung that was asked for, no other is quantised or sent."""
+    asked = choice is not DoseChoice.AUTO
+    return [
+        Phase(rung, stage, SHARES[rung] * STAGE_SHARES[stage])
+        for rung in rungs
+        for stage in Stage
+        if stage is Stage.FREE or not (asked and rung is not rungs[-1])
+    ]
 
 
 class Clock:

@@ -15,10 +15,9 @@ from microdose_server.distil.overfit import Learner, Overfit
 from microdose_server.distil.patch import COARSEST, FINEST, Patch, Steps
 from microdose_server.distil.tiles import Tile
 
-DEFAULT_LMBDA = 1.2
+DEFAULT_LMBDA = 0.6
 """Distortion that a bit per pixel must save: amid what it saves in finer latents, from sequence to sequence
-(`latents_worth` of benchmarks/dose.py), and near what the shipped teacher was trained for (`lmbda_above` /
-`k_p` of its recipe).
+(`latents_worth` of benchmarks/dose.py).
 """
 
 NARROWEST, WIDEST = 2.0**-30, 2.0**10
@@ -117,14 +116,15 @@ def steps_at(scale: float, patch: Patch, learner: Learner) -> dict[str, float]:
 
 
 def walk(start: float, cost: Callable[[float], float]) -> float:
-    """Doubles the number, or else halves it, for as long as the cost falls."""
+    """Doubles the number, or else halves it, while the cost falls; then looks half as far each way."""
     best, least = start, cost(start)
     for factor in (2.0, 0.5):
         while NARROWEST <= best * factor <= WIDEST and (found := cost(best * factor)) < least:
             best, least = best * factor, found
         if best != start:
             break
-    return best
+    near = {scale: cost(scale) for scale in (best * math.sqrt(2.0), best / math.sqrt(2.0))}
+    return min(near, key=near.__getitem__) if min(near.values()) < least else best
 
 
 def cheapest(candidates: Sequence[Candidate]) -> Candidate:

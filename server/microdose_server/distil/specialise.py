@@ -40,7 +40,7 @@ from microdose_server.training.lpips import LPIPS
 
 __all__ = ["Budget", "Dosed", "OverfitRecipe", "Progress", "Target", "specialise"]
 
-RUN = 4
+RUN = 5
 """The version of what a checkpoint holds; one of another is not gone on with."""
 
 
@@ -132,7 +132,7 @@ class Climb:
         self.report, self.keeper = report, keeper
         self.overfit = scales.run
         self.nothing = scales.nothing()
-        self.phases = phases_of(rungs_for(choice, self.nothing.distortion, scales.terms))
+        self.phases = phases_of(rungs_for(choice, self.nothing.distortion, scales.terms), choice)
         self.candidates: list[Candidate] = []
         self.number = 0
         """The phase that is under way; `begun` once its `steps` are chosen."""
@@ -224,7 +224,7 @@ class Climb:
         tensors, facts = kept
         self.number, self.begun, self.steps = facts["number"], facts["begun"], facts["steps"]
         self.nothing = Candidate(DoseKind.NONE, None, facts["nothing"], facts["nothing"])
-        self.phases = phases_of([DoseKind(rung) for rung in facts["rungs"]])
+        self.phases = phases_of([DoseKind(rung) for rung in facts["rungs"]], self.choice)
         self.candidates = [
             Candidate(DoseKind(kind), as_bytes(tensors[f"blob.{n}"]), distortion, cost)
             for n, (kind, distortion, cost) in enumerate(facts["candidates"])

@@ -21,12 +21,12 @@ from microdose.dose import DoseKind
 from microdose.ids import new_id
 from microdose.resources import DoseAim, DoseChoice, Frame
 from microdose_server.codec.encode import Encoder
+from microdose_server.distil.distance import DISTANCE
 from microdose_server.distil.rate import DEFAULT_LMBDA
 from microdose_server.distil.specialise import Budget, Dosed, OverfitRecipe, Progress, Target, specialise
 from microdose_server.evaluate.metrics import Pixels, dists, lpips, lpips_moved, psnr
 from microdose_server.evaluate.sequences import spread
 from microdose_server.jobs.publication import Coded, Epoch, make_publication
-from microdose_server.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Quality:
     @property
     def distortion(self) -> float:
         """What a dose is trained for: k_M * MSE (0..255) + k_P * LPIPS."""
-        recipe = Recipe()
+        recipe = DISTANCE
         error = math.pow(10.0, -self.psnr / 10.0)
         return recipe.k_m * 255.0**2 * error + recipe.k_p * self.lpips
 

@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--perceptual-crops", type=_count, metavar="N", help="crops of each batch that LPIPS sees")
     add("--learning-rate", type=float, metavar="R", help="the highest, once warmed up")
     add("--batch", type=_count, metavar="N", help="crops per step, over all processes")
-    add("--crop", type=_crop, metavar="N", help=f"side of a crop in pixels, a multiple of {STRIDE}")
+    add("--crop", type=crop_side, metavar="N", help=f"side of a crop in pixels, a multiple of {STRIDE}")
     add(
         "--frozen-encoder",
         action="store_true",
@@ -258,7 +258,7 @@ def _count(text: str) -> int:
     return count
 
 
-def _crop(text: str) -> int:
+def crop_side(text: str) -> int:
     side = int(text)
     if side < LEAST_CROP or side % STRIDE:
         raise argparse.ArgumentTypeError(f"must be a multiple of {STRIDE} and at least {LEAST_CROP}")

@@ -25,7 +25,7 @@ from microdose_server.training.recipe import Recipe
 def distilled(trained: Path, photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained teacher's folder with the base that `microdose-server distil` adds."""
     folder = shutil.copytree(trained, tmp_path_factory.mktemp("distilled") / "photos")
-    options = ["--student", "tiny", "--steps", "6"]
+    options = ["--student", "tiny", "--steps", "6", "--crop", "64"]
     assert main(["distil", str(folder), str(photo_folder), *options]) == 0
     return folder
 
@@ -55,6 +55,8 @@ def test_progress_can_be_read_by_programs(
         str(photo_folder),
         "--student",
         "tiny",
+        "--crop",
+        "64",
         "--steps",
         "1",
         "--name",
@@ -95,7 +97,7 @@ def test_another_student_shares_the_hyper_synthesis(
 ) -> None:
     folder = shutil.copytree(distilled, tmp_path / "teacher")
     before = (folder / "hyper.onnx").read_bytes()
-    options = ["--student", "paper", "--steps", "2", "--alpha", "0.5", "--features", "0.1"]
+    options = ["--student", "paper", "--steps", "2", "--crop", "64", "--alpha", "0.5", "--features", "0.1"]
     assert main(["distil", str(folder), str(photo_folder), *options]) == 0
     bases = load_bases(folder)
     assert bases.keys() == {"paper", "tiny"}
@@ -106,7 +108,7 @@ def test_begins_with_another_teachers_student(
     distilled: Path, trained: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = shutil.copytree(trained, tmp_path / "next")
-    command = ["distil", str(folder), str(photo_folder), "--student", "tiny", "--steps", "1"]
+    command = ["distil", str(folder), str(photo_folder), "--student", "tiny", "--steps", "1", "--crop", "64"]
     assert main([*command, "--from", str(distilled)]) == 0
     taken_up, learnt = (
         dict(student_from_onnx(load_base(each, "tiny").student).named_parameters())
@@ -128,7 +130,7 @@ def test_an_interrupted_distillation_goes_on(
     folder = shutil.copytree(trained, tmp_path / "teacher")
     monkeypatch.setattr(generic, "CHECKPOINT_S", 0.0)
     command = ["distil", str(folder), str(photo_folder), "--student", "tiny", "--json"]
-    first = ["--steps", "3", "--alpha", "0.5", "--features", "0.1", "--batch", "2"]
+    first = ["--steps", "3", "--alpha", "0.5", "--features", "0.1", "--batch", "2", "--crop", "64"]
 
     def stop(progress: Progress, *, as_json: bool) -> None:
         raise KeyboardInterrupt
@@ -138,7 +140,7 @@ def test_an_interrupted_distillation_goes_on(
             interrupted.setattr(cli, "_print", stop)
             assert main([*command, *options]) == 1
         state = cli.read_checkpoint(folder / "tiny" / "checkpoint.pt")
-        assert (state["step"], state["recipe"]["batch"]) == (step, 2)
+        assert (state["step"], state["recipe"]["crop"]) == (step, 64)
         assert state["aim"] == {"alpha": 0.5, "features": 0.1}
     capsys.readouterr()
     assert main([*command, "--steps", "4", "--resume", "--alpha", "1"]) == 1

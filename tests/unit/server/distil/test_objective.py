@@ -5,12 +5,11 @@ from torch.func import functional_call
 from microdose.base import LoadedBase
 from microdose_server.codec.discriminator import Discriminator
 from microdose_server.codec.student import student_from_onnx
-from microdose_server.distil.distance import distortion, reference_of
+from microdose_server.distil.distance import DISTANCE, distortion, reference_of
 from microdose_server.distil.objective import Objective, fit_adapter, own_phase
 from microdose_server.distil.overfit import Overfit
 from microdose_server.distil.tiles import Target, Tile, cut
 from microdose_server.training.lpips import LPIPS, PHASES
-from microdose_server.training.recipe import Recipe
 
 
 def make(base: LoadedBase, targets: list[Target], lpips: LPIPS, **weights: float) -> Objective:
@@ -36,7 +35,7 @@ def test_the_loss_of_a_tile_is_the_distortion_of_its_pixels(
         student = student_from_onnx(tiny_teacher_base.student)
         x_hat = functional_call(student, {}, (piece.y_hat,))[..., piece.inside[0], piece.inside[1]]
         expected, judged = (
-            float(distortion(x_hat, reference_of(piece.pixels, lpips, phase), lpips, Recipe()))
+            float(distortion(x_hat, reference_of(piece.pixels, lpips, phase), lpips, DISTANCE))
             for phase in ((3, 10), own_phase(tile))
         )
     loss, mse = run.objective.loss({}, tile, (3, 10))

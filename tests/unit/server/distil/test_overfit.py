@@ -134,4 +134,4 @@ def test_a_plateau_halves_the_rate_and_is_over_when_that_is_no_help() -> None:
     assert not plateau.over(0.8)
     over = [plateau.over(0.7999) for _ in range(PATIENCE * MOST_HALVINGS)]
     assert over == [False] * (len(over) - 1) + [True]
-    assert plateau.fraction < 0.1
+    assert plateau.fraction == 0.5 ** (MOST_HALVINGS + 1)

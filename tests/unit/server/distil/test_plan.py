@@ -8,7 +8,7 @@ from microdose_server.distil.plan import Budget, Clock, Phase, Stage, phases_of,
 from microdose_server.distil.rate import DEFAULT_LMBDA, Terms
 
 KODAK = 768 * 512
-TEACHER, ORIGINALS = 0.09, 0.5
+TEACHER, ORIGINALS = 0.06, 0.3
 """About what a generic student misses of its teacher, and of the originals."""
 
 
@@ -21,7 +21,7 @@ def chosen(
 
 def test_the_more_pictures_the_higher_the_ladder_is_climbed() -> None:
     assert chosen(0.1) == []
-    assert chosen(1) == ["gains", "low-rank"]
+    assert chosen(0.7) == ["gains", "low-rank"]
     assert chosen(8) == chosen(24) == chosen(100) == ["gains", "full"]
 
 
@@ -51,6 +51,16 @@ def test_higher_rungs_get_more_of_the_budget() -> None:
     ]
     shares = [sum(p.share for p in phases if p.rung is rung) for rung in (DoseKind.GAINS, DoseKind.FULL)]
     assert shares[1] > 2 * shares[0]
+
+
+def test_below_a_rung_that_was_asked_for_nothing_is_quantised() -> None:
+    phases = phases_of([DoseKind.GAINS, DoseKind.FULL], DoseChoice.FULL)
+    assert [(phase.rung.value, phase.stage.value) for phase in phases] == [
+        ("gains", "free"),
+        ("full", "free"),
+        ("full", "trial"),
+        ("full", "final"),
+    ]
 
 
 def test_steps_are_shared_and_what_a_phase_leaves_goes_to_the_next() -> None:

@@ -7,10 +7,11 @@ from microdose.base import LoadedBase
 from microdose.digest import digest_of, prefix
 from microdose.dose import DoseKind, dosed_student, parse_dose
 from microdose.resources import DoseChoice
+from microdose_server.distil import specialise as specialise_module
 from microdose_server.distil.objective import Objective
-from microdose_server.distil.overfit import Learner, OverfitRecipe
-from microdose_server.distil.patch import Patch
-from microdose_server.distil.plan import Clock
+from microdose_server.distil.overfit import HELD_OUT, Learner, Overfit, OverfitRecipe
+from microdose_server.distil.patch import Group, Patch
+from microdose_server.distil.plan import Clock, Stage
 from microdose_server.distil.progress import Progress
 from microdose_server.distil.rate import Scales, Terms
 from microdose_server.distil.specialise import Budget, Climb, Dosed, Target, specialise
@@ -157,6 +158,20 @@ def test_out_of_time_one_candidate_is_coded_and_nothing_is_searched(
     assert climb.outcome().kind.value == (coded or ["none"])[-1]
 
 
+def test_a_phase_ends_where_the_tiles_kept_apart_gain_no_more(
+    monkeypatch: pytest.MonkeyPatch, tiny_teacher_base: LoadedBase, patch: Patch, objective: Objective
+) -> None:
+    """Nothing is learnt here: two looks after the first halve the rate, and two more are enough."""
+    monkeypatch.setattr(specialise_module, "CHECK_EVERY", 3)
+    objective.targets = [objective.targets[0]] * 2 * HELD_OUT
+    frozen = OverfitRecipe(rates=dict.fromkeys(Group, 0.0))
+    told: list[Progress] = []
+    clock, terms = Clock(Budget(steps=10**5)), Terms(1e-6, 10**5)
+    scales = Scales(Overfit(patch, objective), tiny_teacher_base, terms, epoch=0)
+    Climb(scales, Learner(frozen), DoseChoice.GAINS, clock, told.append, None).run()
+    assert len(told) == len(Stage) * 5 * 3
+
+
 def test_no_steps_are_a_dose_of_nothing(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
     dosed = dose(tiny_teacher_base, targets, DoseChoice.FULL, budget=Budget(steps=0))
     assert dosed.dose is not None
@@ -222,7 +237,7 @@ def test_a_resumed_run_ends_with_the_same_dose(tiny_teacher_base: LoadedBase, ti
         dosed = specialise(
             tiny_teacher_base,
             [target] * 20,
-            choice=DoseChoice.FULL,
+            choice=DoseChoice.AUTO,
             lmbda=1e-3,
             budget=Budget(steps=80),
             epoch=0,
