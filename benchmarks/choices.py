@@ -1,14 +1,17 @@
 #!/usr/bin/env python
 """Which dose `auto` chooses for sequences of different lengths: the longer one is, the more a dose may weigh.
 
-Each length is as many pictures, evenly spread over the folder or clip, dosed as a worker does it; one that
-the sequence does not have is all of it, once. `saved` is the share of the generic student's distortion, to
-what the dose aims at, that the choice takes away.
+Each length is as many pictures, evenly spread over the folder or clip; one that the sequence does not have is
+all of it, once. They aim at what a worker's would, but are one shot, whatever they show, with all steps and
+seconds for one dose on the generic student; a worker divides them among the shots that it finds, and may
+build on the doses of earlier ones. `saved` is the share of the generic student's distortion, to what the dose
+aims at, that the choice takes away.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +20,29 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.parts.dosing import add_options, by_name, encoder_of, recipe_of
 from microdose.resources import DoseAim, DoseChoice
 from microdose_client.progress import Report, Step, reporter
+from microdose_server.codec.encode import Encoder
 from microdose_server.distil.progress import Progress
-from microdose_server.distil.specialise import Budget
+from microdose_server.distil.specialise import Budget, Dosed, Target, specialise
 from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
+from microdose_server.evaluate.metrics import Pixels
 from microdose_server.evaluate.sequences import read_sequence
-from microdose_server.evaluate.study import Study
+from microdose_server.jobs.aiming import aim
+from microdose_server.jobs.dosing import pixels_of
 from microdose_server.training.denormal import flushed_denormals
 
 LENGTHS = (1, 8, 24, 100)
 
 
-def choose(study: Study, aim: DoseAim, budget: Budget, progress: Report, title: str) -> dict[str, Any]:
+def targets_of(encoder: Encoder, pictures: Sequence[Pixels], towards: DoseAim) -> list[Target]:
+    """What a dose learns from; only towards the teacher's pictures does it paint any."""
+    painted = towards is DoseAim.TEACHER
+    return [aim(encoder, encoder.analyse(picture)[1], picture, painted) for picture in pictures]
+
+
+def choose(
+    distil: Callable[..., Dosed], targets: Sequence[Target], progress: Report, title: str
+) -> dict[str, Any]:
     """What `auto` ends at for one sequence."""
     spent = [0]
 
@@ -36,11 +50,12 @@ def choose(study: Study, aim: DoseAim, budget: Budget, progress: Report, title: 
         spent[0] = now.step
         progress(Step("distilling", now.step, now.steps, title))
 
-    made = study.distilled(DoseChoice.AUTO, aim, budget, tell)
+    made = distil(targets=targets, report=tell)
+    size = len(made.dose or b"")
     return {
         "rung": made.kind.value,
-        "dose_bytes": len(made.dose or b""),
-        "dose_bpp": 8.0 * len(made.dose or b"") / study.pixels,
+        "dose_bytes": size,
+        "dose_bpp": 8.0 * size / pixels_of(targets),
         "saved": 1.0 - made.loss_after / made.loss_before,
         "steps": spent[0],
     }
@@ -49,17 +64,25 @@ def choose(study: Study, aim: DoseAim, budget: Budget, progress: Report, title: 
 @flushed_denormals()
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Every length of every sequence."""
-    encoder, recipe = encoder_of(args), recipe_of(args)
-    budget, found = Budget(args.steps, args.seconds), dict[str, Any]()
+    encoder, found = encoder_of(args), dict[str, Any]()
+    distil = partial(
+        specialise,
+        encoder.base,
+        choice=DoseChoice.AUTO,
+        lmbda=args.lmbda,
+        budget=Budget(args.steps, args.seconds),
+        epoch=0,
+        recipe=recipe_of(args),
+    )
     for name, path in by_name(args.sequences).items():
         found[name] = {}
         for length in sorted(args.lengths):
-            study = Study.of(encoder, read_sequence(path, length), 0, args.lmbda, recipe)
-            count = str(len(study.originals))
+            targets = targets_of(encoder, read_sequence(path, length), DoseAim(args.aim))
+            count = str(len(targets))
             if count in found[name]:
                 break
             title = f"{name}, {count} pictures"
-            found[name][count] = choose(study, DoseAim(args.aim), budget, progress, title)
+            found[name][count] = choose(distil, targets, progress, title)
     chosen = {"aim": args.aim, "lmbda": args.lmbda, "profile": args.profile}
     return {"figures": found, **chosen, "machine": machine()}
 

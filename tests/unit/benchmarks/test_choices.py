@@ -1,9 +1,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks.choices import main, parser
+from benchmarks.choices import main, parser, targets_of
+from microdose.resources import DoseAim
+from microdose_server.codec.encode import Encoder
+from microdose_server.codec.folder import load_base
+from microdose_server.codec.shipped import load_teacher
+from tests.photos import photo
 
 FIGURES = {"rung", "dose_bytes", "dose_bpp", "saved", "steps"}
 
@@ -32,6 +38,20 @@ def test_doses_aim_at_the_originals_unless_told_otherwise(
     assert found[""][0] == "originals"
     assert found["--aim teacher"][0] == "teacher"
     assert found["--aim teacher"][1] != found[""][1]
+
+
+def test_only_towards_the_teacher_are_pictures_painted(weights: Path) -> None:
+    encoder, picture = Encoder(teacher=load_teacher(folder=weights), base=load_base(weights)), photo()
+    encoded = encoder.encode(picture)
+    (original,) = targets_of(encoder, [picture], DoseAim.ORIGINALS)
+    (painted,) = targets_of(encoder, [picture], DoseAim.TEACHER)
+    assert original.pixels is picture
+    assert original.tower is None
+    assert painted.tower is not None
+    for target in (original, painted):
+        assert np.array_equal(target.y_hat, encoded.y_hat)
+    assert np.array_equal(painted.pixels, encoded.x_hat)
+    assert np.array_equal(painted.tower, encoded.tower)
 
 
 def test_what_is_wrong_is_one_line(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
