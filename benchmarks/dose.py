@@ -45,10 +45,10 @@ from microdose_server.distil.progress import Progress
 from microdose_server.distil.specialise import Budget
 from microdose_server.evaluate import program
 from microdose_server.evaluate.engines import graph_painter
-from microdose_server.evaluate.finer import analyse, finer_latents
+from microdose_server.evaluate.finer import Analysed, analyse, finer_latents
 from microdose_server.evaluate.machine import machine
 from microdose_server.evaluate.sequences import read_sequence
-from microdose_server.evaluate.study import Study, Variant, break_even, cost, gap_closed, to_json
+from microdose_server.evaluate.study import Shown, Study, Variant, break_even, cost, gap_closed, to_json
 from microdose_server.training.data import crops
 from microdose_server.training.denormal import flushed_denormals
 from microdose_server.training.loop import Budget as Steps
@@ -80,17 +80,16 @@ def students(teacher: Teacher, args: argparse.Namespace, progress: Report) -> di
     return made
 
 
-def finer(study: Study, teacher: Teacher, name: str, dosed: Variant) -> Variant:
+def finer(study: Study, analysed: Sequence[Analysed], name: str, dosed: Shown) -> Shown:
     """The generic student on latents as fine as the bytes of a dose allow."""
     coded = sum(map(len, study.segments))
-    analysed = analyse(teacher, study.base, study.originals, study.segments)
     size, latents = finer_latents(analysed, study.base, coded + dosed.dose_bytes)
     paint = graph_painter(study.base.student, threads=0)
     shown = [
         to_pixels(paint(y_hat)[:, : picture.shape[0], : picture.shape[1]])
         for y_hat, picture in zip(latents, study.originals, strict=True)
     ]
-    return study.variant(name, shown, study.total_bytes(None, DoseKind.NONE) - coded + size)
+    return Shown(name, shown, study.total_bytes(None, DoseKind.NONE) - coded + size)
 
 
 def measure(
@@ -102,13 +101,17 @@ def measure(
     def tell(now: Progress) -> None:
         progress(Step("distilling", now.step, now.steps))
 
-    found = {"teacher": study.teacher(), GENERIC: study.generic()}
-    found |= {rung: study.dosed(DoseChoice(rung), DoseAim.TEACHER, budget, tell) for rung in args.rungs}
+    doses = {rung: study.dosed(DoseChoice(rung), DoseAim.TEACHER, budget, tell) for rung in args.rungs}
+    found = study.judge([study.teacher(), study.generic(), *doses.values()])
     best = min(args.rungs, key=lambda rung: cost(found[rung], study.lmbda))
-    found[FINER] = finer(study, teacher, FINER, found[best])
-    found[ON_ORIGINALS] = study.dosed(DoseChoice(best), DoseAim.ORIGINALS, budget, tell, ON_ORIGINALS)
-    found[FINER_FOR_ORIGINALS] = finer(study, teacher, FINER_FOR_ORIGINALS, found[ON_ORIGINALS])
-    found |= {name: study.generic(name, graph) for name, graph in others.items()}
+    aimed = study.dosed(DoseChoice(best), DoseAim.ORIGINALS, budget, tell, ON_ORIGINALS)
+    analysed = analyse(teacher, study.base, study.originals, study.segments)
+    rivals = [
+        finer(study, analysed, FINER, doses[best]),
+        aimed,
+        finer(study, analysed, FINER_FOR_ORIGINALS, aimed),
+    ]
+    found |= study.judge([*rivals, *(study.generic(*other) for other in others.items())])
     return found, best
 
 

@@ -2,6 +2,8 @@
 
 import functools
 import math
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -33,8 +35,7 @@ def ms_ssim(a: Pixels, b: Pixels) -> float:
 
 def lpips(a: Pixels, b: Pixels) -> float:
     """LPIPS v0.1 with AlexNet, 0 for equal pictures. Needs its weights: see `training.lpips_weights`."""
-    with torch.inference_mode():
-        return float(_lpips()(tensor_of(a), tensor_of(b)))
+    return lpips_table([a], [b])[0][0]
 
 
 def lpips_moved(a: Pixels, b: Pixels) -> float:
@@ -43,13 +44,57 @@ def lpips_moved(a: Pixels, b: Pixels) -> float:
     A codec that was trained by LPIPS on a grid knows where its layers look; moved, they look between. For
     another codec it makes no difference.
     """
-    return lpips(a[MOVED:, MOVED:], b[MOVED:, MOVED:])
+    return lpips_moved_table([a], [b])[0][0]
 
 
 def dists(a: Pixels, b: Pixels) -> float:
     """DISTS at the pictures' own size, 0 for equal ones. Needs its weights: see `evaluate.dists_weights`."""
-    with torch.inference_mode():
-        return float(_dists()(tensor_of(a), tensor_of(b)))
+    return dists_table([a], [b])[0][0]
+
+
+Table = list[list[float]]
+"""Distances: a row for each of some pictures, in it one number for each of the others."""
+
+
+def lpips_table(references: Sequence[Pixels], pictures: Sequence[Pixels]) -> Table:
+    """LPIPS of each picture to every reference; as all tables, it embeds each once, and a picture that is one
+    of the references (not only like it) no more.
+    """
+    return _table(_lpips(), references, pictures)
+
+
+def lpips_moved_table(references: Sequence[Pixels], pictures: Sequence[Pixels]) -> Table:
+    """`lpips_moved` of each picture to every reference."""
+    return _table(_lpips(), references, pictures, MOVED)
+
+
+def dists_table(references: Sequence[Pixels], pictures: Sequence[Pixels]) -> Table:
+    """DISTS of each picture to every reference."""
+    return _table(_dists(), references, pictures)
+
+
+class _Network(Protocol):
+    """Makes distances of what it makes of single pictures."""
+
+    def embed(self, x: Tensor) -> tuple[Tensor, ...]: ...
+    def between(self, a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> Tensor: ...
+
+
+@torch.inference_mode()
+def _table(
+    network: _Network, references: Sequence[Pixels], pictures: Sequence[Pixels], moved: int = 0
+) -> Table:
+    """Holds the embeddings of the references and of one picture, not of all: they are large."""
+
+    def embed(picture: Pixels) -> tuple[Tensor, ...]:
+        return network.embed(tensor_of(picture[moved:, moved:]))
+
+    def row(picture: Pixels) -> list[float]:
+        own = known[id(picture)] if id(picture) in known else embed(picture)
+        return [float(network.between(known[id(each)], own)) for each in references]
+
+    known = {id(picture): embed(picture) for picture in references}
+    return [row(picture) for picture in pictures]
 
 
 def tensor_of(pixels: Pixels) -> Tensor:

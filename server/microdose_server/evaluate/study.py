@@ -1,14 +1,13 @@
 """How a sequence looks in every variant, and what each costs with every byte counted.
 
 pictures --teacher--> segments, y_hat, targets
-             |-- generic student --------------> decoded as viewers do  -->  quality to the teacher's pictures
-             '-- a dose of some rung -----------> the same              -->  and to the originals
+             |-- generic student --------> decoded as viewers do --.
+             '-- a dose of some rung -----> the same ---------------|--> quality to the teacher's pictures
+                                                                         and to the originals
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 from time import perf_counter
 from typing import Any
 
@@ -21,48 +20,30 @@ from microdose.dose import DoseKind
 from microdose.ids import new_id
 from microdose.resources import DoseAim, DoseChoice, Frame
 from microdose_server.codec.encode import Encoder
-from microdose_server.distil.distance import DISTANCE
 from microdose_server.distil.rate import DEFAULT_LMBDA
 from microdose_server.distil.specialise import Budget, Dosed, OverfitRecipe, Progress, Target, specialise
-from microdose_server.evaluate.metrics import Pixels, dists, lpips, lpips_moved, psnr
-from microdose_server.evaluate.sequences import spread
+from microdose_server.evaluate.metrics import Pixels
+from microdose_server.evaluate.quality import Quality, qualities
 from microdose_server.jobs.publication import Coded, Epoch, make_publication
 
 
-@dataclass(frozen=True)
-class Quality:
-    """Means over pictures: PSNR in dB (of the mean squared error), LPIPS, LPIPS moved (see `metrics`), DISTS
-    (None: not measured).
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A way to show the sequence: its pictures, and what they cost with every byte but the base's, of which
+    `dose_bytes` are a dose's. `seconds`: what it took to distil.
     """
 
-    psnr: float
-    lpips: float
-    lpips_moved: float
-    dists: float | None
-
-    @property
-    def distortion(self) -> float:
-        """What a dose is trained for: k_M * MSE (0..255) + k_P * LPIPS."""
-        recipe = DISTANCE
-        error = math.pow(10.0, -self.psnr / 10.0)
-        return recipe.k_m * 255.0**2 * error + recipe.k_p * self.lpips
-
-
-def quality(references: Sequence[Pixels], shown: Sequence[Pixels], dists_of: int) -> Quality:
-    """Of all pictures; DISTS, which is slow, of `dists_of` of them, evenly chosen."""
-    pairs = list(zip(references, shown, strict=True))
-    # The mean squared error may be 0 in one picture, but hardly in all.
-    error = fmean(10.0 ** (-psnr(*pair) / 10.0) for pair in pairs)
-    some = [dists(*pairs[n]) for n in spread(len(pairs), dists_of)] if dists_of else []
-    decibels = -10.0 * float(np.log10(max(error, 1e-10)))
-    near, moved = (fmean(metric(*pair) for pair in pairs) for metric in (lpips, lpips_moved))
-    return Quality(decibels, near, moved, fmean(some) if some else None)
+    name: str
+    pictures: Sequence[Pixels]
+    total_bytes: int
+    dose_bytes: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to show the sequence. `seconds`: what it took to distil; `bpp_total` has every byte but the
-    base's.
+    """A way to show the sequence, judged. `seconds`: what it took to distil; `bpp_total` has every byte but
+    the base's.
     """
 
     name: str
@@ -107,18 +88,20 @@ class Study:
         """Of all pictures."""
         return sum(picture.shape[0] * picture.shape[1] for picture in self.originals)
 
-    def variant(
-        self, name: str, shown: Sequence[Pixels], size: int, dose_bytes: int = 0, seconds: float = 0.0
-    ) -> Variant:
-        """The quality of pictures that cost `size` bytes in all."""
-        return Variant(
-            name,
-            dose_bytes,
-            8.0 * size / self.pixels,
-            seconds,
-            quality([target.pixels for target in self.targets], shown, self.dists_of),
-            quality(self.originals, shown, self.dists_of),
-        )
+    @property
+    def painted(self) -> list[Pixels]:
+        """The teacher's pictures."""
+        return [target.pixels for target in self.targets]
+
+    def judge(self, ways: Sequence[Shown]) -> dict[str, Variant]:
+        """By names. What they are held against is embedded once for all that are judged together."""
+        found = qualities([self.painted, self.originals], [way.pictures for way in ways], self.dists_of)
+        return {
+            way.name: Variant(
+                way.name, way.dose_bytes, 8.0 * way.total_bytes / self.pixels, way.seconds, *to_both
+            )
+            for way, to_both in zip(ways, found, strict=True)
+        }
 
     def total_bytes(self, dose: bytes | None, kind: DoseKind) -> int:
         """Everything that a published sequence costs: latents, dose, headers, manifest."""
@@ -131,15 +114,14 @@ class Study:
             new_id(), "study", self.base, pictures, [Epoch(kind, dose)]
         ).manifest.bytes.total
 
-    def teacher(self) -> Variant:
+    def teacher(self) -> Shown:
         """The teacher's own pictures."""
-        shown = [target.pixels for target in self.targets]
-        return self.variant("teacher", shown, self.total_bytes(None, DoseKind.NONE))
+        return Shown("teacher", self.painted, self.total_bytes(None, DoseKind.NONE))
 
-    def generic(self, name: str = "generic", student: bytes | None = None) -> Variant:
+    def generic(self, name: str = "generic", student: bytes | None = None) -> Shown:
         """A student without a dose: the base's, or another of its shape."""
         base = self.base if student is None else replace(self.base, student=student)
-        return self.variant(name, self.decode(Decoder(base)), self.total_bytes(None, DoseKind.NONE))
+        return Shown(name, self.decode(Decoder(base)), self.total_bytes(None, DoseKind.NONE))
 
     def aimed_at(self, aim: DoseAim) -> list[Target]:
         """What a dose of that aim is trained towards."""
@@ -172,14 +154,14 @@ class Study:
         budget: Budget,
         report: Callable[[Progress], None],
         name: str | None = None,
-    ) -> Variant:
+    ) -> Shown:
         """A dose of one rung, trained, coded, applied and shown as viewers see it."""
         begin = perf_counter()
         made = self.distilled(choice, aim, budget, report)
         seconds = perf_counter() - begin
         shown = self.decode(Decoder(self.base, *filter(None, [made.dose])))
         size = self.total_bytes(made.dose, made.kind)
-        return self.variant(name or choice.value, shown, size, len(made.dose or b""), seconds)
+        return Shown(name or choice.value, shown, size, len(made.dose or b""), seconds)
 
     def decode(self, decoder: Decoder) -> list[Pixels]:
         """Every picture as a viewer's decoder shows it."""

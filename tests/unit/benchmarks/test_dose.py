@@ -23,7 +23,8 @@ from microdose_server.codec.discriminator import Discriminator
 from microdose_server.codec.folder import load_base
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.shipped import save_discriminator
-from microdose_server.evaluate.study import Quality, Study, Variant
+from microdose_server.evaluate.quality import Quality
+from microdose_server.evaluate.study import Study, Variant
 from tests.photos import encode, photo
 
 SHORT = ["--pictures", "2", "--steps", "2", "--dists", "0", "--rungs", "full"]

@@ -1,18 +1,28 @@
 import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
+from microdose_server.evaluate.dists import DISTS
 from microdose_server.evaluate.metrics import (
     MOVED,
     Pixels,
     dists,
+    dists_table,
     lpips,
     lpips_moved,
+    lpips_moved_table,
+    lpips_table,
     ms_ssim,
     psnr,
     tensor_of,
 )
+from microdose_server.training.lpips import LPIPS
 
 
 @pytest.fixture
@@ -60,3 +70,49 @@ def test_tensor_has_channels_first_and_unit_range(picture: Pixels) -> None:
     tensor = tensor_of(picture)
     assert tensor.shape == (1, 3, 192, 256)
     assert float(tensor[0, 0, 0, 255]) == 1
+
+
+Tables = Callable[[Sequence[Pixels], Sequence[Pixels]], list[list[float]]]
+TABLES = [(lpips_table, LPIPS, 0), (lpips_moved_table, LPIPS, MOVED), (dists_table, DISTS, 0)]
+
+
+@contextmanager
+def embedded() -> Iterator[list[int]]:
+    """Counts the pictures that networks look at, by the calls of their first layers."""
+    count = [0]
+
+    def note(layer: nn.Module, inputs: Any, output: Any) -> None:
+        count[0] += isinstance(layer, nn.Conv2d) and layer.in_channels == 3
+
+    hook = register_module_forward_hook(note)
+    try:
+        yield count
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize(("table", "network", "moved"), TABLES)
+def test_a_table_holds_every_picture_against_every_reference(
+    table: Tables, network: type[LPIPS | DISTS], moved: int, picture: Pixels
+) -> None:
+    first, second, third = picture[:72, :80], picture[:72, 80:160], picture[72:144, :80]
+    alike = network()
+
+    def by_hand(a: Pixels, b: Pixels) -> float:
+        return float(alike(tensor_of(a[moved:, moved:]), tensor_of(b[moved:, moved:])))
+
+    references, pictures = [first, second], [third, second, first.copy(), first]
+    with embedded() as count:
+        found = table(references, pictures)
+    assert found == [[by_hand(reference, each) for reference in references] for each in pictures]
+    assert count == [len(references) + 2]  # two of the pictures are the references themselves
+
+
+@pytest.mark.parametrize(("table", "network", "moved"), TABLES)
+def test_a_table_remembers_no_picture(
+    table: Tables, network: type[LPIPS | DISTS], moved: int, picture: Pixels
+) -> None:
+    reference, other = picture[:72, :80].copy(), picture[:72, 80:160].copy()
+    before = table([reference], [other])
+    reference[:], other[:] = other.copy(), picture[72:144, :80]
+    assert table([reference], [other]) == table([reference.copy()], [other.copy()]) != before

@@ -1,4 +1,4 @@
-import math
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -9,15 +9,15 @@ from microdose_server.codec.encode import Encoder
 from microdose_server.codec.graphs import student_to_onnx
 from microdose_server.distil.rate import DEFAULT_LMBDA
 from microdose_server.distil.specialise import Budget
-from microdose_server.evaluate.metrics import lpips, psnr
+from microdose_server.evaluate.metrics import lpips
+from microdose_server.evaluate.quality import Quality
 from microdose_server.evaluate.study import (
-    Quality,
+    Shown,
     Study,
     Variant,
     break_even,
     cost,
     gap_closed,
-    quality,
     to_json,
 )
 from tests.photos import photo
@@ -36,13 +36,8 @@ def study(tiny_encoder: Encoder) -> Study:
     return Study.of(tiny_encoder, PICTURES, dists_of=0)
 
 
-def test_quality_is_a_mean_and_psnr_that_of_the_mean_error() -> None:
-    other = [np.clip(PICTURES[0] + 8, 0, 255).astype(np.uint8), PICTURES[1]]
-    found = quality(PICTURES, other, dists_of=0)
-    assert found.lpips == pytest.approx(lpips(PICTURES[0], other[0]) / 2.0, abs=1e-6)
-    assert found.psnr == pytest.approx(psnr(PICTURES[0], other[0]) + 10.0 * math.log10(2.0))
-    assert found.dists is None
-    assert found.distortion == pytest.approx(0.075 / 32 * 255**2 * 10 ** (-found.psnr / 10) + found.lpips)
+def judged(study: Study, *ways: Shown) -> list[Variant]:
+    return list(study.judge(ways).values())
 
 
 def test_every_byte_is_counted(study: Study) -> None:
@@ -54,21 +49,35 @@ def test_every_byte_is_counted(study: Study) -> None:
 
 
 def test_the_teacher_is_its_own_goal(study: Study) -> None:
-    teacher, generic = study.teacher(), study.generic()
+    teacher, generic = judged(study, study.teacher(), study.generic())
     assert teacher.to_teacher.lpips < 1e-6
     assert generic.to_teacher.lpips > 1e-3
+    assert teacher.to_original.lpips == fmean(
+        lpips(picture, target.pixels) for picture, target in zip(PICTURES, study.targets, strict=True)
+    )
     assert teacher.bpp_total == generic.bpp_total
 
 
 def test_another_student_paints_otherwise(study: Study) -> None:
-    other = study.generic("other", student_to_onnx(fresh()))
+    generic, other = judged(study, study.generic(), study.generic("other", student_to_onnx(fresh())))
     assert other.name == "other"
-    assert other.to_teacher.lpips != study.generic().to_teacher.lpips
+    assert other.to_teacher.lpips != generic.to_teacher.lpips
+
+
+def test_a_way_is_judged_alike_beside_others_and_alone(study: Study) -> None:
+    ways = [study.teacher(), study.generic(), study.generic("other", student_to_onnx(fresh()))]
+    together = study.judge(ways)
+    assert list(together) == ["teacher", "generic", "other"]
+    for way in reversed(ways):
+        assert study.judge([way]) == {way.name: together[way.name]}
 
 
 def test_a_dose_is_paid_for_and_shown(study: Study) -> None:
-    dosed = study.dosed(DoseChoice.FULL, DoseAim.TEACHER, Budget(steps=2), lambda progress: None)
-    generic = study.generic()
+    dosed, generic = judged(
+        study,
+        study.dosed(DoseChoice.FULL, DoseAim.TEACHER, Budget(steps=2), lambda progress: None),
+        study.generic(),
+    )
     assert dosed.dose_bytes > 0
     assert dosed.bpp_total >= generic.bpp_total + 8 * dosed.dose_bytes / study.pixels
     assert dosed.seconds > 0.0
@@ -81,7 +90,7 @@ def test_a_dose_aims_at_the_originals_or_at_the_teacher(study: Study) -> None:
         aim: study.distilled(DoseChoice.FULL, aim, budget, lambda progress: None).loss_before
         for aim in DoseAim
     }
-    generic = study.generic()
+    (generic,) = judged(study, study.generic())
     assert towards[DoseAim.TEACHER] == pytest.approx(generic.to_teacher.distortion, rel=0.2)
     assert towards[DoseAim.ORIGINALS] == pytest.approx(generic.to_original.distortion, rel=0.2)
     assert towards[DoseAim.TEACHER] < towards[DoseAim.ORIGINALS]
