@@ -4,7 +4,8 @@ what else the same bytes or the same steps could buy.
 
     generic student      no dose at all
     gains ... full       a dose of each rung, trained for the same time towards the teacher's pictures
-    finer latents        the generic student, the bytes of the best dose spent on a finer quantisation of y
+    finer latents        the generic student, all bytes that the best dose adds spent on a finer quantisation
+                         of y: its own, and those of its entry in the manifest
     dose-on-originals    the best rung once more, trained towards the originals, not the teacher's pictures
     finer-for-originals  the generic student again, on latents as fine as that dose's bytes allow
     student-alpha-A      students of the same shape, each trained anew for the same steps: towards the
@@ -80,16 +81,17 @@ def students(teacher: Teacher, args: argparse.Namespace, progress: Report) -> di
     return made
 
 
-def finer(study: Study, analysed: Sequence[Analysed], name: str, dosed: Shown) -> Shown:
-    """The generic student on latents as fine as the bytes of a dose allow."""
+def finer(study: Study, analysed: Sequence[Analysed], name: str, total_bytes: int) -> Shown:
+    """The generic student on latents as fine as that many bytes in all allow."""
     coded = sum(map(len, study.segments))
-    size, latents = finer_latents(analysed, study.base, coded + dosed.dose_bytes)
+    besides = study.total_bytes(None, DoseKind.NONE) - coded
+    size, latents = finer_latents(analysed, study.base, total_bytes - besides)
     paint = graph_painter(study.base.student, threads=0)
     shown = [
         to_pixels(paint(y_hat)[:, : picture.shape[0], : picture.shape[1]])
         for y_hat, picture in zip(latents, study.originals, strict=True)
     ]
-    return Shown(name, shown, study.total_bytes(None, DoseKind.NONE) - coded + size)
+    return Shown(name, shown, besides + size)
 
 
 def measure(
@@ -107,9 +109,9 @@ def measure(
     aimed = study.dosed(DoseChoice(best), DoseAim.ORIGINALS, budget, tell, ON_ORIGINALS)
     analysed = analyse(teacher, study.base, study.originals, study.segments)
     rivals = [
-        finer(study, analysed, FINER, doses[best]),
+        finer(study, analysed, FINER, doses[best].total_bytes),
         aimed,
-        finer(study, analysed, FINER_FOR_ORIGINALS, aimed),
+        finer(study, analysed, FINER_FOR_ORIGINALS, aimed.total_bytes),
     ]
     found |= study.judge([*rivals, *(study.generic(*other) for other in others.items())])
     return found, best

@@ -15,14 +15,18 @@ from benchmarks.dose import (
     ON_ORIGINALS,
     RUNGS,
     figures,
+    finer,
     main,
     parser,
     table,
 )
+from microdose.dose import DoseKind
 from microdose_server.codec.discriminator import Discriminator
+from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import load_base
 from microdose_server.codec.presets import PRESETS
-from microdose_server.codec.shipped import save_discriminator
+from microdose_server.codec.shipped import load_teacher, save_discriminator
+from microdose_server.evaluate.finer import analyse
 from microdose_server.evaluate.quality import Quality
 from microdose_server.evaluate.study import Study, Variant
 from tests.photos import encode, photo
@@ -83,8 +87,9 @@ def test_a_sequence_is_measured_with_all_controls(
     assert aimed["dose_bytes"] == variants[ON_ORIGINALS]["dose_bytes"] > 0
     assert aimed["lpips"] == variants[ON_ORIGINALS]["to_original"]["lpips"]
     assert aimed["lpips_teacher"] == variants["teacher"]["to_original"]["lpips"]
-    assert variants[FINER]["bpp_total"] <= variants["full"]["bpp_total"]
-    assert variants[FINER_FOR_ORIGINALS]["bpp_total"] <= variants[ON_ORIGINALS]["bpp_total"]
+    bpp = {title: row["bpp_total"] for title, row in variants.items()}
+    assert bpp[GENERIC] < bpp[FINER] <= bpp["full"]
+    assert bpp[GENERIC] < bpp[FINER_FOR_ORIGINALS] <= bpp[ON_ORIGINALS]
     assert variants["full"]["dose_bytes"] == numbers["dose_bytes"] > 0
     assert json.loads((tmp_path / "out" / "dose.json").read_text()) == found
     with Image.open(tmp_path / "out" / "dose.png") as plot:
@@ -133,6 +138,21 @@ def test_figures_are_of_the_best_rung(weights: Path) -> None:
     # 8 bits a byte over half a million pixels a picture, against what the rung saves of the distortion.
     assert found["break_even_pictures"] == {"gains": 1, "low-rank": 2, "full": 13}
     assert found["originals"]["lpips_total_bytes_gain"] == pytest.approx(0.12)
+
+
+def test_finer_latents_have_all_that_a_dose_adds_to_a_sequence(weights: Path) -> None:
+    encoder = Encoder(teacher=load_teacher(folder=weights), base=load_base(weights))
+    study = Study.of(encoder, [photo(0, 130, 70), photo(9, 96, 64)], dists_of=0)
+    analysed = analyse(encoder.teacher, study.base, study.originals, study.segments)
+    before = study.total_bytes(None, DoseKind.NONE)
+    after = study.total_bytes(b"d" * 300, DoseKind.FULL)
+    assert after > before + 300  # its entry in the manifest
+    made = finer(study, analysed, FINER, after)
+    assert before + 300 < made.total_bytes <= after
+    assert finer(study, analysed, FINER, before).total_bytes == before
+    for shown, generic in zip(made.pictures, study.generic().pictures, strict=True):
+        assert shown.shape == generic.shape
+        assert not np.array_equal(shown, generic)
 
 
 def test_what_is_wrong_is_one_line(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

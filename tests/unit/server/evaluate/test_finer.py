@@ -46,3 +46,19 @@ def test_bytes_are_spent_but_no_more_than_there_are(
     assert as_they_are < size <= as_they_are + 100
     assert [y_hat.shape for y_hat in latents] == [each.y.shape for each in analysed]
     assert finer_latents(analysed, tiny_encoder.base, as_they_are)[0] <= as_they_are
+
+
+def test_more_bytes_are_spent_on_steps_no_coarser(
+    tiny_encoder: Encoder, coded: tuple[list[bytes], list[Analysed]]
+) -> None:
+    segments, analysed = coded
+    as_they_are = sum(map(len, segments))
+    spent, errors = [], []
+    for more in (0, 5, 40, 80, 300):
+        size, latents = finer_latents(analysed, tiny_encoder.base, as_they_are + more)
+        assert size <= as_they_are + more
+        spent.append(size - as_they_are)
+        errors.append(sum(float(np.abs(y - each.y).sum()) for y, each in zip(latents, analysed, strict=True)))
+    assert spent == sorted(spent)
+    assert spent[-1] > 290
+    assert errors[-1] < errors[0]
