@@ -53,7 +53,10 @@ class HyperSynthesis(nn.Sequential):
 
 
 class HyperOutput(NamedTuple):
-    """y_hat as the decoder will have it (straight-through gradient); bits per batch: noisy and rounded."""
+    """y_hat as the decoder will have it (straight-through gradient); bits per batch: noisy and rounded.
+
+    Noise stands in for rounding so that something can learn: without gradients both are of rounded latents.
+    """
 
     y_hat: Tensor
     bits: Tensor
@@ -75,14 +78,24 @@ class Hyperprior(nn.Module):
 
     def forward(self, y: Tensor) -> HyperOutput:
         z = self.h_a(pad_latents(y))
-        z_bits = _bits(self.z_prior(z, training=True)[1])
         mu, sigma = self.parameters_of(straight_through_round(z), y.shape[-2:])
-        y_bits = _bits(self.y_prior(y, sigma, means=mu, training=True)[1])
         with torch.no_grad():
-            rounded_z_bits = _bits(self.z_prior(z, training=False)[1])
-            rounded_y_bits = _bits(self.y_prior(y, sigma, means=mu, training=False)[1])
+            rounded_bits = self._rate(y, z, mu, sigma, noisy=False)
+        bits = self._rate(y, z, mu, sigma, noisy=True) if torch.is_grad_enabled() else rounded_bits
         y_hat = straight_through_round(y - mu) + mu
-        return HyperOutput(y_hat, y_bits + z_bits, rounded_y_bits + rounded_z_bits)
+        return HyperOutput(y_hat, bits, rounded_bits)
+
+    def _rate(self, y: Tensor, z: Tensor, mu: Tensor, sigma: Tensor, noisy: bool) -> Tensor:
+        """Bits by both priors of latents that get noise, or else are rounded."""
+        z_bits = _bits(self._z_likelihoods(z, noisy))
+        return _bits(self.y_prior(y, sigma, means=mu, training=noisy)[1]) + z_bits
+
+    def _z_likelihoods(self, z: Tensor, noisy: bool) -> Tensor:
+        """Those of `z_prior(z)`, which reads its order of axes from a tensor: a GPU would be waited for."""
+        prior, by_channel = self.z_prior, z.transpose(0, 1).contiguous()
+        values = prior.quantize(by_channel.flatten(1)[:, None], "noise" if noisy else "dequantize")
+        found: Tensor = prior.likelihood_lower_bound(prior._likelihood(values)[0])
+        return found.view_as(by_channel).transpose(0, 1).contiguous()
 
     def parameters_of(self, z_hat: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each latent, cropped to `size` = (h, w)."""

@@ -78,7 +78,9 @@ class Generator(nn.Module):
 
 
 class TeacherOutput(NamedTuple):
-    """x_hat [N, 3, H, W]; y_hat [N, C, h, w]; `bits` of noisy (differentiable) and rounded latents."""
+    """x_hat [N, 3, H, W]; y_hat [N, C, h, w]; `bits` of noisy (differentiable) and rounded latents, as in
+    `HyperOutput`.
+    """
 
     x_hat: Tensor
     y_hat: Tensor

@@ -82,7 +82,31 @@ def test_bits_are_those_of_the_gaussian_and_the_factorised_prior(
         mass = 0.5 * (torch.erfc((residual - half) / 2**0.5) - torch.erfc((residual + half) / 2**0.5))
         z_bits = -torch.log2(hyperprior.z_prior(z_hat, training=False)[1]).sum()
         expected = float(-torch.log2(mass.clamp(min=1e-9)).sum() + z_bits)
-        output = hyperprior(y)
+    output = hyperprior(y)
     assert float(output.rounded_bits) == pytest.approx(expected, rel=1e-3)
     # Noise stands in for rounding in training; near zero it costs more.
     assert 0.9 * expected < float(output.bits) < 2.0 * expected
+
+
+@pytest.mark.parametrize("noisy", [True, False])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_likelihoods_of_z_are_those_that_its_prior_finds(
+    hyperprior: Hyperprior, noisy: bool, layout: torch.memory_format
+) -> None:
+    z = (4.0 * torch.randn(3, 16, 2, 5)).contiguous(memory_format=layout)
+    torch.manual_seed(1)
+    expected = hyperprior.z_prior(z, training=noisy)[1]
+    torch.manual_seed(1)
+    assert torch.equal(hyperprior._z_likelihoods(z, noisy), expected)
+
+
+def test_there_is_no_noise_where_nothing_learns(hyperprior: Hyperprior) -> None:
+    y = 4.0 * torch.randn(1, 16, 6, 6)
+    before = torch.get_rng_state()
+    with torch.no_grad():
+        output = hyperprior(y)
+    assert torch.equal(output.bits, output.rounded_bits)
+    assert torch.equal(torch.get_rng_state(), before)
+    noisy = hyperprior(y)
+    assert not torch.equal(noisy.bits, noisy.rounded_bits)
+    assert torch.equal(noisy.rounded_bits, output.rounded_bits)

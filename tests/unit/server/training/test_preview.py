@@ -8,8 +8,10 @@ from PIL import Image
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
 from microdose_server.training.data import Pixels
+from microdose_server.training.loop import Budget, Run, StepReport, train
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.preview import centre, evaluate_held_out
+from microdose_server.training.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,24 @@ def test_the_averaged_weights_are_judged_and_the_own_put_back(
     assert np.array_equal(pixels[:128, :128], photos[0])
     assert np.array_equal(pixels[:96, 128:], photos[1][:, 52:148])
     assert not pixels[192:, 128:].any()
+
+
+def test_a_run_does_not_notice_that_it_is_judged(
+    tmp_path: Path, photographs: list[Pixels], lpips: LPIPS
+) -> None:
+    held_out = [photographs[0][:96, :96]]
+
+    def trained(judged: bool) -> Run:
+        torch.manual_seed(0)
+        run = Run(Teacher(PRESETS["tiny"]), Recipe(batch=2, crop=64).continued(), "cpu")
+
+        def report(step: StepReport) -> None:
+            if judged and step.step == 2:
+                evaluate_held_out(run.teacher, run.ema, held_out, lpips, tmp_path / "sheet.png")
+
+        train(run, photographs, lpips, Budget(steps=4), tmp_path / "run.pt", report)
+        return run
+
+    one, other = trained(judged=False).teacher.state_dict(), trained(judged=True).teacher.state_dict()
+    for name, value in one.items():
+        assert torch.equal(other[name], value), name
