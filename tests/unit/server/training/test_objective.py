@@ -28,10 +28,9 @@ def test_the_loss_is_the_weighed_sum(
 ) -> None:
     recipe = Recipe(perceptual_phases=1)
     torch.manual_seed(0)
-    with torch.no_grad():
-        output = tiny_teacher(x)
-        mse = ((output.x_hat - x) ** 2).mean()
-        perceptual = lpips(output.x_hat, x).mean() if progress >= recipe.perceptual_from else torch.zeros(())
+    output = tiny_teacher(x)
+    mse = ((output.x_hat - x) ** 2).mean()
+    perceptual = lpips(output.x_hat, x).mean() if progress >= recipe.perceptual_from else torch.zeros(())
     torch.manual_seed(0)
     loss = stage_one_loss(tiny_teacher, lpips, x, recipe, progress)
     bpp = float(output.rounded_bits) / (2 * 64 * 64)
@@ -125,6 +124,25 @@ def test_stage_two_adds_what_the_critic_says(
     assert second.adversarial > 0.0
     assert second.loss.item() == pytest.approx(first.loss.item() + 0.5 * second.adversarial)
     assert second._replace(loss=first.loss, adversarial=0.0) == first
+
+
+@pytest.mark.parametrize(("logit", "expected"), [(20.0, 0.0), (-20.0, 20.0)])
+def test_who_passes_for_real_loses_nothing(
+    tiny_teacher: Teacher, critic: Discriminator, lpips: LPIPS, x: torch.Tensor, logit: float, expected: float
+) -> None:
+    critic.judge.register_forward_hook(lambda *call: torch.full_like(call[-1], logit))
+    loss = stage_two_loss(tiny_teacher, critic, lpips, x, StageTwo(), 0.5)
+    assert loss.adversarial == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_generator_learns_from_the_critic_alone(
+    critic: Discriminator, lpips: LPIPS, x: torch.Tensor
+) -> None:
+    teacher = Teacher(PRESETS["tiny"])
+    silent = StageTwo(k_m=0.0, k_p=0.0, lmbda_above=0.0, lmbda_below=0.0)
+    stage_two_loss(teacher, critic, lpips, x, silent, 0.5).loss.backward()
+    assert any(p.grad is not None and bool(p.grad.any()) for p in teacher.g_s.parameters())
+    assert not any(bool(p.grad.any()) for p in teacher.hyperprior.parameters() if p.grad is not None)
 
 
 def test_who_guesses_loses_two_log_two(critic: Discriminator, tiny_teacher: Teacher, x: torch.Tensor) -> None:

@@ -59,9 +59,11 @@ def quietly(quantize: Callable[..., Tensor], y: Tensor, mode: str, means: Tensor
 
 
 def trained(peers: Peers, recipe: Recipe, path: Path) -> None:
-    """Six steps, their checkpoint and, beside it, their reports."""
-    reports: list[StepReport] = []
-    train(without_noise(run_of(peers, recipe)), PHOTOS, LPIPS(), Budget(steps=STEPS), path, reports.append)
+    """Six steps, their checkpoint and, beside it, their reports and what each process has learnt."""
+    reports, run = list[StepReport](), without_noise(run_of(peers, recipe))
+    train(run, PHOTOS, LPIPS(), Budget(steps=STEPS), path, reports.append)
+    learnt = [run.teacher, *([run.discriminator] if isinstance(run, AdversarialRun) else [])]
+    torch.save([network.state_dict() for network in learnt], path.with_suffix(f".{peers.rank}"))
     if peers.first:
         np.save(path.with_suffix(".npy"), np.array(reports))
 
@@ -86,6 +88,15 @@ def resumed(peers: Peers, recipe: Recipe, folder: Path) -> None:
     second.restore(load_state(path, "tiny"))
     assert second.step == STEPS - 3
     train(second, PHOTOS, lpips, budget, path, lambda report: None)
+
+
+def unclipped(peers: Peers, path: Path) -> None:
+    """The gradient of a step, each process with its share of a batch."""
+    run = without_noise(run_of(peers, replace(PLAIN, clip_norm=math.inf)))
+    x = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    run.advance(x[peers.rank :: peers.count], LPIPS(), 0.5)
+    gradients = {name: each.grad for name, each in run.teacher.named_parameters() if each.requires_grad}
+    torch.save(gradients, path / f"{peers.count}_{peers.rank}.pt")
 
 
 def exchange(peers: Peers, path: Path) -> None:
@@ -155,6 +166,20 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path, recipe: Recipe) -> 
     ema, other = load_state(tmp_path / "one.pt", "tiny").ema, load_state(tmp_path / "two.pt", "tiny").ema
     for name, value in ema.items():
         torch.testing.assert_close(other[name], value, rtol=1e-2, atol=1e-3)
+    ours, theirs = (torch.load(tmp_path / f"two.{rank}") for rank in range(COUNT))
+    for mine, yours in zip(ours, theirs, strict=True):
+        for name, value in mine.items():
+            assert torch.equal(yours[name], value), name
+
+
+def test_the_gradient_is_the_mean_over_processes(tmp_path: Path) -> None:
+    """Which clipping and Muon would not tell from the sum."""
+    unclipped(ALONE, tmp_path)
+    together(unclipped, tmp_path)
+    alone, *shared = (torch.load(tmp_path / f"{name}.pt") for name in ("1_0", "2_0", "2_1"))
+    for gradients in shared:
+        for name, expected in alone.items():
+            assert (gradients[name] - expected).norm() < 1e-3 * expected.norm() + 1e-7, name
 
 
 def test_they_resume_each_with_its_own_noise(tmp_path: Path) -> None:
