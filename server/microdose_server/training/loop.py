@@ -128,9 +128,9 @@ class Run:
     def _average(self) -> None:
         # Early on, an average over a long past would be an average over noise.
         decay = min(self.recipe.ema_decay, self.step / (self.step + 10.0))
-        for name, value in self.teacher.state_dict().items():
-            if value.is_floating_point():
-                self.ema[name].lerp_(value, 1.0 - decay)
+        own = self.teacher.state_dict()
+        names = [name for name, value in own.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.ema[name] for name in names], [own[name] for name in names], 1.0 - decay)
 
     def state(self) -> RunState:
         """A snapshot for `save_state`; every process of the run has to take it."""
