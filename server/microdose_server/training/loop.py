@@ -81,6 +81,7 @@ class Run:
         self.teacher = placed(teacher, device)
         self.recipe = recipe
         self.device = device
+        torch.backends.cudnn.benchmark = True  # of use on a GPU: all batches have one shape
         self.peers = peers
         peers.agree(teacher.state_dict().values())
         self.ema = {name: value.detach().clone() for name, value in teacher.state_dict().items()}
