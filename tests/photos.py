@@ -1,9 +1,11 @@
 """Real photographs (scikit-learn ships two) and ways to put them into files."""
 
 import io
+import tarfile
 import zipfile
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import av
@@ -41,6 +43,16 @@ def pack(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> byt
         for name, data in members:
             archive.writestr(name, data)
     return out.getvalue()
+
+
+def shard(path: Path, *members: tuple[str, bytes], mode: str = "w") -> Path:
+    """A tar archive, at `path`."""
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
 
 
 def film(frames: int = 6, form: str = "mp4", codec: str = "mpeg4", pixel_format: str = "yuv420p") -> bytes:

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ from microdose_server.distil.generic import Aim, GenericRun, distil_generic, gen
 from microdose_server.distil.progress import Progress
 from microdose_server.training.batches import Batches
 from microdose_server.training.checkpoint import read_saved
-from microdose_server.training.cli import crop_side
 from microdose_server.training.data import Pixels
 from microdose_server.training.denormal import flushed_denormals
 from microdose_server.training.loop import Budget
 from microdose_server.training.lpips import LPIPS
+from microdose_server.training.options import count, crop_side, positive, weight
 from microdose_server.training.photos import load_photos
 from microdose_server.training.precision import placed
 from microdose_server.training.recipe import CONTINUED, Recipe, settled
@@ -50,9 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--student", choices=sorted(STUDENTS), default="standard", help="its shape (default: standard)"
     )
     length = parser.add_mutually_exclusive_group(required=True)
-    length.add_argument("--steps", type=int, metavar="N", help="optimiser steps")
+    length.add_argument("--steps", type=count, metavar="N", help="optimiser steps")
     length.add_argument(
-        "--hours", type=float, metavar="H", help="hours of distillation, over all resumptions"
+        "--hours", type=positive, metavar="H", help="hours of distillation, over all resumptions"
     )
     parser.add_argument(
         "--from",
@@ -69,11 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--features",
-        type=float,
+        type=weight,
         metavar="W",
         help="weight of the teacher's features (default: 0)",
     )
-    parser.add_argument("--batch", type=int, metavar="N", help="crops per step")
+    parser.add_argument("--batch", type=count, metavar="N", help="crops per step")
     parser.add_argument("--crop", type=crop_side, metavar="N", help="side of a crop in pixels (default: 256)")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, as it began")
     parser.add_argument("--name", help="name of the base (default: the folder's and the student's)")
@@ -138,7 +138,7 @@ def resume(training: GenericRun, state: dict[str, Any], checkpoint: Path) -> Non
 
 
 def export(
-    folder: Path, student_name: str, name: str, teacher: Teacher, student: Student, photos: list[Pixels]
+    folder: Path, student_name: str, name: str, teacher: Teacher, student: Student, photos: Sequence[Pixels]
 ) -> None:
     """Write the student's base into the teacher's folder.
 
@@ -163,7 +163,7 @@ def _hyper_there(folder: Path, teacher: str) -> bytes | None:
 
 
 @torch.inference_mode()
-def hyper_latents(teacher: Teacher, photos: list[Pixels]) -> list[Tensor]:
+def hyper_latents(teacher: Teacher, photos: Sequence[Pixels]) -> list[Tensor]:
     """Integer z [1, Cz, h, w] of the upper left corners of pictures spread over `photos`."""
     chosen = photos[:: max(1, len(photos) // CALIBRATION_PICTURES)]
     hyperprior, latents = teacher.hyperprior, []

@@ -15,11 +15,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from torch import Tensor
 
-from microdose_server.training.data import Pixels, areas, cut, draw
+from microdose_server.training.data import THREADS, Pixels, areas, cut, draw, sizes_of
 from microdose_server.training.peers import ALONE, Peers
 
-THREADS = 4
-AHEAD = 6
+AHEAD = THREADS + 2
 
 
 class _Pending(NamedTuple):
@@ -37,7 +36,8 @@ class Batches:
         self, photos: Sequence[Pixels], batch: int, crop: int, rng: np.random.Generator, peers: Peers = ALONE
     ) -> None:
         peers.share(batch)
-        self._photos, self._areas = photos, areas(photos)
+        self._photos, self._sizes = photos, sizes_of(photos)
+        self._areas = areas(self._sizes)
         self._batch, self._crop, self._peers = batch, crop, peers
         self._taken, self._ahead = rng, deepcopy(rng)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="crops")
@@ -71,7 +71,7 @@ class Batches:
         return waited
 
     def _prepare(self) -> _Pending:
-        windows = draw(self._photos, self._areas, self._batch, self._crop, self._ahead)
+        windows = draw(self._sizes, self._areas, self._batch, self._crop, self._ahead)
         own = windows[self._peers.rank :: self._peers.count]
         future = self._pool.submit(cut, self._photos, own, self._crop)
         return _Pending(future, dict(self._ahead.bit_generator.state))

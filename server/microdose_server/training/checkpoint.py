@@ -34,6 +34,8 @@ class RunState:
     """The kind of device that `noise_rng` belongs to."""
     recipe: dict[str, Any] = field(default_factory=dict)
     """By what the run learns, field by field."""
+    photos: dict[str, int | str] = field(default_factory=dict)
+    """`identity_of` the photographs that it learns from."""
 
 
 def save_state(state: RunState, path: Path) -> None:

@@ -4,7 +4,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,9 +21,10 @@ from microdose_server.training.denormal import flushed_denormals
 from microdose_server.training.loop import Budget, Run, StepReport, train
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.memory import keep_freed_memory
+from microdose_server.training.options import count, crop_side, none_or_more, positive, weight
 from microdose_server.training.pack import pack
 from microdose_server.training.peers import Peers, joined
-from microdose_server.training.photos import load_photos
+from microdose_server.training.photos import GIB, MEMORY, load_photos
 from microdose_server.training.precision import placed
 from microdose_server.training.preview import HeldOut, evaluate_held_out
 from microdose_server.training.prior import PriorRun
@@ -39,8 +40,6 @@ from microdose_server.training.recipe import (
 )
 from microdose_server.training.start import recipe_from, teacher_from
 
-LEAST_CROP = 64
-"""Below this, LPIPS has nothing to compare."""
 CHECKPOINT = "checkpoint.pt"
 
 log = logging.getLogger(__name__)
@@ -78,32 +77,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="begin with this checkpoint's average, or this folder's teacher",
     )
     length = parser.add_mutually_exclusive_group(required=True)
-    length.add_argument("--steps", type=int, metavar="N", help="optimiser steps of the whole run")
+    length.add_argument("--steps", type=count, metavar="N", help="optimiser steps of the whole run")
     length.add_argument(
-        "--hours", type=float, metavar="H", help="hours of training of the whole run, over all resumptions"
+        "--hours", type=positive, metavar="H", help="hours of training of the whole run, over all resumptions"
     )
     add("--resume", action="store_true", help="go on from the checkpoint in DIR, by the recipe that it has")
     add("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
-    add("--target-bpp", type=float, metavar="B", help="bits per pixel above which rate weighs more")
-    add("--k-p", type=float, metavar="W", help="weight of LPIPS")
-    add("--lmbda", type=float, dest="lmbda_above", metavar="W", help="weight of rate above the target")
-    add("--perceptual-crops", type=_count, metavar="N", help="crops of each batch that LPIPS sees")
-    add("--learning-rate", type=float, metavar="R", help="the highest, once warmed up")
-    add("--batch", type=_count, metavar="N", help="crops per step, over all processes")
+    add("--target-bpp", type=positive, metavar="B", help="bits per pixel above which rate weighs more")
+    add("--k-p", type=weight, metavar="W", help="weight of LPIPS")
+    add("--lmbda", type=weight, dest="lmbda_above", metavar="W", help="weight of rate above the target")
+    add("--perceptual-crops", type=count, metavar="N", help="crops of each batch that LPIPS sees")
+    add("--learning-rate", type=positive, metavar="R", help="the highest, once warmed up")
+    add("--batch", type=count, metavar="N", help="crops per step, over all processes")
     add("--crop", type=crop_side, metavar="N", help=f"side of a crop in pixels, a multiple of {STRIDE}")
     add(
         "--frozen-encoder",
         action="store_true",
         help="train the generator of --from alone: the bits stay",
     )
-    add("--discriminator-learning-rate", type=float, metavar="R", help="stage 2's other one (default: 1e-4)")
-    add("--held-out", type=int, metavar="N", help="pictures kept aside for previews (default: 6)")
+    add(
+        "--discriminator-learning-rate",
+        type=positive,
+        metavar="R",
+        help="stage 2's other one (default: 1e-4)",
+    )
+    add("--held-out", type=none_or_more, metavar="N", help="pictures kept aside for previews (default: 6)")
     add(
         "--evaluate-every",
-        type=_count,
+        type=count,
         default=1000,
         metavar="N",
         help="steps from one preview to the next (default: 1000)",
+    )
+    add(
+        "--memory",
+        type=positive,
+        default=MEMORY / GIB,
+        metavar="GIB",
+        help=f"memory for decoded photographs, in each process (default: {MEMORY // GIB})",
     )
     add("--json", action="store_true", help="print one JSON object per line instead of text")
 
@@ -116,8 +127,10 @@ def run(arguments: argparse.Namespace) -> int:
     with joined(arguments.device) as peers:
         lpips = placed(LPIPS(), peers.device)  # before a run is restored: making layers draws random numbers
         training = _start(arguments, peers)
-        photos = load_photos(arguments.photos, training.recipe.crop)
-        photos, held_out = split_held_out(photos, training.recipe.held_out)
+        peers.share(training.recipe.batch)  # what cannot be shared is told before photographs are read
+        photos = load_photos(arguments.photos, training.recipe.crop, round(arguments.memory * GIB))
+        numbers, aside = split_held_out(len(photos), training.recipe.held_out)
+        photos, held_out = photos.only(numbers), photos.only(aside)
         if training.recipe.held_out and not held_out:
             log.warning(
                 "%d photographs are too few to keep some aside: there will be no preview", len(photos)
@@ -231,7 +244,7 @@ class _Reporter:
 
 @contextmanager
 def _reporting(
-    arguments: argparse.Namespace, training: Run, held_out: list[Pixels], lpips: LPIPS
+    arguments: argparse.Namespace, training: Run, held_out: Sequence[Pixels], lpips: LPIPS
 ) -> Iterator[Callable[[StepReport], None]]:
     if not training.peers.first:
         yield lambda step: None
@@ -249,20 +262,6 @@ def _reporting(
         reporter.finish(training.step)
     finally:
         curve.close()
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return count
-
-
-def crop_side(text: str) -> int:
-    side = int(text)
-    if side < LEAST_CROP or side % STRIDE:
-        raise argparse.ArgumentTypeError(f"must be a multiple of {STRIDE} and at least {LEAST_CROP}")
-    return side
 
 
 def _print_json(figures: Mapping[str, float]) -> None:

@@ -1,7 +1,11 @@
-"""Random crops of photographs, 8-bit arrays in memory."""
+"""Photographs as 8-bit arrays, which need not be decoded before they are shown, and random crops of them.
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+What a batch shows is drawn by the photographs' sizes alone: whether they are in memory changes no run.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, overload
 
 import numpy as np
 import torch
@@ -9,14 +13,55 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from microdose.digest import digest_of
+
 Pixels = NDArray[np.uint8]
+Size = tuple[int, int]
+"""(height, width)."""
+
+THREADS = max(4, min(16, os.cpu_count() or 1))
+"""That decode photographs and cut crops. Few cores have four as well: some wait for the disk."""
 
 
-def split_held_out(photos: Sequence[Pixels], held_out: int) -> tuple[list[Pixels], list[Pixels]]:
-    """Training and held-out photographs; the latter are spread evenly over the folder."""
-    every = max(1, len(photos) // max(1, held_out))
-    kept = set(range(0, every * held_out, every)) if len(photos) > 2 * held_out else set()
-    return [p for i, p in enumerate(photos) if i not in kept], [photos[i] for i in sorted(kept)]
+class Photos(Sequence[Pixels]):
+    """Photographs [H, W, 3] by number, `sizes` of which are known; `read` decodes one, or has it at hand."""
+
+    def __init__(self, sizes: Sequence[Size], read: Callable[[int], Pixels]) -> None:
+        self.sizes, self._read = sizes, read
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @overload
+    def __getitem__(self, index: int) -> Pixels: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Photos": ...
+
+    def __getitem__(self, index: int | slice) -> "Pixels | Photos":
+        numbers = range(len(self))[index]
+        return self._read(numbers) if isinstance(numbers, int) else self.only(numbers)
+
+    def only(self, numbers: Sequence[int]) -> "Photos":
+        """Some of them; nothing is decoded."""
+        return Photos([self.sizes[number] for number in numbers], lambda index: self[numbers[index]])
+
+
+def sizes_of(photos: Sequence[Pixels]) -> Sequence[Size]:
+    """The size of each photograph; nothing is decoded."""
+    return photos.sizes if isinstance(photos, Photos) else [(each.shape[0], each.shape[1]) for each in photos]
+
+
+def identity_of(photos: Sequence[Pixels]) -> dict[str, int | str]:
+    """By what a run knows its photographs again: how many there are, and a digest of their sizes in order."""
+    return {"count": len(photos), "sizes": digest_of(np.array(sizes_of(photos), dtype="<u4").tobytes())}
+
+
+def split_held_out(count: int, held_out: int) -> tuple[list[int], list[int]]:
+    """The numbers of training and held-out photographs; the latter are spread evenly over all."""
+    every = max(1, count // max(1, held_out))
+    kept = range(0, every * held_out, every) if count > 2 * held_out else range(0)
+    return [number for number in range(count) if number not in kept], list(kept)
 
 
 class Window(NamedTuple):
@@ -29,34 +74,35 @@ class Window(NamedTuple):
     mirrored: bool
 
 
-def areas(photos: Sequence[Pixels]) -> NDArray[np.float64]:
+def areas(sizes: Sequence[Size]) -> NDArray[np.float64]:
     """Each photograph's share of all pixels."""
-    pixels = np.array([photo.shape[0] * photo.shape[1] for photo in photos], dtype=np.float64)
+    pixels = np.array([height * width for height, width in sizes], dtype=np.float64)
     share: NDArray[np.float64] = pixels / pixels.sum()
     return share
 
 
 def crops(photos: Sequence[Pixels], batch: int, crop: int, rng: np.random.Generator) -> Iterator[Tensor]:
     """Endless batches [batch, 3, crop, crop] in 0..1."""
-    share = areas(photos)
+    sizes = sizes_of(photos)
+    share = areas(sizes)
     while True:
-        yield cut(photos, draw(photos, share, batch, crop, rng), crop)
+        yield cut(photos, draw(sizes, share, batch, crop, rng), crop)
 
 
 def draw(
-    photos: Sequence[Pixels],
+    sizes: Sequence[Size],
     share: NDArray[np.float64],
     batch: int,
     crop: int,
     rng: np.random.Generator,
 ) -> list[Window]:
-    """What a batch shows: nothing else takes numbers from `rng`.
+    """What a batch shows of photographs of these sizes: nothing else takes numbers from `rng`.
 
-    Photographs are drawn by area. Each crop covers 1 to 2 times its size and is scaled down to it, which
+    They are drawn by area. Each crop covers 1 to 2 times its size and is scaled down to it, which
     HiFiC does to shed the artefacts of the source's own compression; half of them are mirrored.
     """
-    chosen = rng.choice(len(photos), size=batch, p=share)
-    return [_window(int(index), photos[index].shape[:2], crop, rng) for index in chosen]
+    chosen = rng.choice(len(sizes), size=batch, p=share)
+    return [_window(int(index), sizes[index], crop, rng) for index in chosen]
 
 
 def cut(photos: Sequence[Pixels], windows: Sequence[Window], crop: int) -> Tensor:
@@ -69,7 +115,7 @@ def cut(photos: Sequence[Pixels], windows: Sequence[Window], crop: int) -> Tenso
     return torch.from_numpy(pictures / np.float32(255.0)).permute(0, 3, 1, 2)
 
 
-def _window(photo: int, size: Sequence[int], crop: int, rng: np.random.Generator) -> Window:
+def _window(photo: int, size: Size, crop: int, rng: np.random.Generator) -> Window:
     height, width = size
     side = min(height, width, round(crop * rng.uniform(1.0, 2.0)))
     top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from microdose.errors import Diverged, UnsupportedVersion
+from microdose.errors import BadUpload, Diverged, UnsupportedVersion
 from microdose_server.codec.teacher import Teacher
 from microdose_server.training.batches import Batches
 from microdose_server.training.checkpoint import RunState, save_state
-from microdose_server.training.data import Pixels
+from microdose_server.training.data import Pixels, identity_of
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.muon import Muon
 from microdose_server.training.noise import noise_state, restore_noise, seed_noise
@@ -89,8 +89,23 @@ class Run:
         self.optimizer = Muon(self.trained, lr=recipe.learning_rate)
         self.rng = np.random.default_rng(seed)
         seed_noise(seed, peers)
+        self.photos: dict[str, int | str] = {}
         self.step = 0
         self.seconds = 0.0
+
+    def look_at(self, photos: Sequence[Pixels]) -> None:
+        """Learn from these photographs. Raises BadUpload if the run has learnt from others so far: what its
+        random state draws would not be what it would have drawn.
+        """
+        found, before = identity_of(photos), self.photos or identity_of(photos)
+        if found != before:
+            same = found["count"] == before["count"]
+            raise BadUpload(
+                f"the checkpoint's run learns from {before['count']} photographs, and these are "
+                f"{'as many of other sizes' if same else found['count']}: give it the same, or begin another "
+                "run, with --from and the checkpoint"
+            )
+        self.photos = found
 
     def learn(self, batches: Iterator[Tensor], lpips: LPIPS, progress: float) -> TeacherLoss:
         """One step of the run, on as many batches as its stage needs."""
@@ -148,6 +163,7 @@ class Run:
             noise_rng=self.peers.gather(noise_state(self.device)),
             device=torch.device(self.device).type,
             recipe=asdict(self.recipe),
+            photos=self.photos,
         )
 
     def restore(self, state: RunState) -> None:
@@ -165,21 +181,25 @@ class Run:
                 "the checkpoint's run trained other parts of the teacher, or by another optimiser: resume it "
                 f"with the options it had, or start another with --from and the checkpoint ({error})"
             ) from None
-        self.step, self.seconds = state.step, state.seconds
+        self.step, self.seconds, self.photos = state.step, state.seconds, state.photos
         self.rng.bit_generator.state = state.data_rng
         restore_noise(state, self.device, self.peers)
 
 
 def train(
     run: Run,
-    photos: list[Pixels],
+    photos: Sequence[Pixels],
     lpips: LPIPS,
     budget: Budget,
     checkpoint: Path,
     report: Callable[[StepReport], None],
     save_every_s: float = 300.0,
 ) -> None:
-    """Train until the budget is spent; save now and then and at the end; report every step."""
+    """Train until the budget is spent; save now and then and at the end; report every step.
+
+    Raises BadUpload for a resumed run that has learnt from other photographs.
+    """
+    run.look_at(photos)
     started, before = time.monotonic(), run.seconds
     saved = run.seconds
     with Batches(photos, run.recipe.batch, run.recipe.crop, run.rng, run.peers) as batches:

@@ -1,29 +1,29 @@
-"""The photographs of a run: a folder of them, plain tar shards of them, or both; held in memory.
+"""The photographs of a run: judged by their headers, decoded now where they fit into memory, else as drawn.
 
-    folder/*.jpg ...          --+
-    folder/*.tar -- members     +--> (name, bytes) --threads: intake--> uint8 [H, W, 3]
-    shard.tar    -- members   --+
+    entries --threads: header--> sizes, or refusals --> fits? -- yes --> threads: all decoded, and kept
+                                                          '----- no ---> decoded when a crop is cut of them
 
 Training sees what coding sees: every picture goes through the server's intake, which makes it upright
-eight-bit sRGB, or refuses it. A shard is read member by member; nothing is unpacked to disk.
+eight-bit sRGB, or refuses it.
 """
 
 import logging
-import tarfile
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from microdose.errors import BadPicture, BadUpload, NotFound
 from microdose_server.intake.kind import PICTURE_SUFFIXES
-from microdose_server.intake.picture import read_picture
+from microdose_server.intake.picture import picture_size, read_picture
 from microdose_server.settings import Limits
-from microdose_server.training.data import Pixels
+from microdose_server.training.data import THREADS, Photos, Pixels, Size
+from microdose_server.training.decoded import Decoded
+from microdose_server.training.entries import SHARD, Entry, find_entries
 
-SHARD = ".tar"
-THREADS = 4
+GIB = 1 << 30
+MEMORY = 8 * GIB
+"""Bytes of decoded photographs that a process holds where nobody says otherwise; three to a pixel."""
 LIMITS = Limits()
 NAMED = 10
 """A message tells so many of what it is about, and how many more there are."""
@@ -31,110 +31,99 @@ NAMED = 10
 log = logging.getLogger(__name__)
 
 
-class _File(NamedTuple):
-    """A picture's name, as messages tell it, and its bytes."""
+class _Judged(NamedTuple):
+    """What intake says of an entry: its upright size; where it refuses one, its name and the reason."""
 
-    name: str
-    data: bytes
-
-
-class _Photo(NamedTuple):
-    """What intake made of a file: `pixels` [H, W, 3]; where it refuses one, the reason."""
-
-    name: str
-    pixels: Pixels | None
+    entry: Entry
+    size: Size = (0, 0)
     refusal: str = ""
 
+    def pixels(self) -> Pixels:
+        """Decode it. Raises BadPicture, by name, if it is damaged, gone, or not of the size that was told."""
+        try:
+            with self.entry.open() as file:
+                pixels = read_picture(file.read(self.entry.size), LIMITS).pixels
+        except (BadPicture, OSError) as error:
+            raise BadPicture(f"{self.entry.name}: {error}") from None
+        if pixels.shape[:2] != self.size:
+            now, before = (f"{width}x{height}" for height, width in (pixels.shape[:2], self.size))
+            raise BadPicture(f"{self.entry.name}: it was {before} by its header and is {now}")
+        return pixels
 
-def load_photos(source: Path, least_side: int) -> list[Pixels]:
-    """Every picture as [H, W, 3]: those of a folder by name, those of a shard in its order. Files without the
-    suffix of a picture are passed over, and, with a warning, pictures with a side shorter than `least_side`.
+
+def load_photos(source: Path, least_side: int, memory: int = MEMORY) -> Photos:
+    """Every picture as [H, W, 3]: those of a folder and all below it by path, those of a shard in its order.
+
+    Files without the suffix of a picture are passed over, and, with a warning, pictures with a side shorter
+    than `least_side`. Where all fit into `memory` bytes, they are decoded now; else when they are asked for,
+    and so many bytes of them are kept.
 
     Raises:
         NotFound: there is no such folder or file.
         BadUpload: it holds no picture, or none that is large enough, or a shard is damaged.
-        BadPicture: intake refuses some.
+        BadPicture: intake refuses some; also later, where one is found damaged when it is decoded.
     """
     if not source.exists():
         raise NotFound(f"there is no {source}; give a folder of pictures, or a plain {SHARD} file of them")
     with ThreadPoolExecutor(THREADS) as pool:
-        photos = list(_decoded(pool, source))
-    if not photos:
+        judged = list(pool.map(_judge, find_entries(source)))
+        decoded = Decoded(lambda number: judged[number].pixels(), memory)
+        sizes = [each.size for each in judged]
+        large = [number for number, size in enumerate(sizes) if min(size) >= least_side]
+        needed = sum(3 * height * width for height, width in (sizes[number] for number in large))
+        if needed <= memory:
+            refusals = list(pool.map(lambda number: _refusal(decoded, number), large))
+            for number, refusal in zip(large, refusals, strict=True):
+                judged[number] = judged[number]._replace(refusal=refusal)
+    _complain(judged, least_side, source)
+    if needed > memory:
+        log.info("photographs of %.1f GiB do not fit: each is decoded when it is drawn", needed / GIB)
+    return Photos(sizes, lambda number: _drawn(decoded, number)).only(large)
+
+
+def _judge(entry: Entry) -> _Judged:
+    try:
+        with entry.open() as file:
+            return _Judged(entry, picture_size(file, LIMITS))
+    except (BadPicture, OSError) as error:
+        return _Judged(entry, refusal=f"{entry.name}: {error}")
+
+
+def _refusal(decoded: Decoded, number: int) -> str:
+    """Why a picture cannot be decoded; nothing for one that is, and kept."""
+    try:
+        decoded(number)
+    except BadPicture as error:
+        return str(error)
+    return ""
+
+
+def _drawn(decoded: Decoded, number: int) -> Pixels:
+    try:
+        return decoded(number)
+    except BadPicture as error:
+        raise BadPicture(f"{error}; repair it, and go on with --resume") from None
+
+
+def _complain(judged: Sequence[_Judged], least_side: int, source: Path) -> None:
+    """Warn of pictures that are too small. Raises BadUpload if all are, or there are none, and BadPicture for
+    those that are refused.
+    """
+    if not judged:
         kinds = ", ".join(sorted(PICTURE_SUFFIXES))
         raise BadUpload(
             f"{source} holds no picture; give a folder of {kinds} files, or plain {SHARD} files of them"
         )
-    if refused := [f"{photo.name}: {photo.refusal}" for photo in photos if photo.refusal]:
+    if refused := [each.refusal for each in judged if each.refusal]:
         raise BadPicture(f"repair or take out what is refused: {_listed(refused)}")
-    return _large_enough(photos, least_side, source)
-
-
-def _decoded(pool: ThreadPoolExecutor, source: Path) -> Iterator[_Photo]:
-    """In order. A pool's own map would read all files before the first is decoded."""
-    waiting = deque[Future[_Photo]]()
-    for file in _files(source):
-        waiting.append(pool.submit(_decode, file))
-        if len(waiting) > 2 * THREADS:
-            yield waiting.popleft().result()
-    yield from (each.result() for each in waiting)
-
-
-def _large_enough(photos: Sequence[_Photo], least_side: int, source: Path) -> list[Pixels]:
-    large, small = [], []
-    for name, pixels, _ in photos:
-        assert pixels is not None
-        height, width, _ = pixels.shape
-        if min(height, width) < least_side:
-            small.append(f"{name} is {width}x{height}")
-        else:
-            large.append(pixels)
-    told = f"{len(small)} of {len(photos)} pictures have a side below {least_side} pixels: {_listed(small)}"
-    if not large:
+    small = [f"{name} is {size[1]}x{size[0]}" for (name, *_), size, _ in judged if min(size) < least_side]
+    told = f"{len(small)} of {len(judged)} pictures have a side below {least_side} pixels: {_listed(small)}"
+    if len(small) == len(judged):
         raise BadUpload(f"{source}: {told}; give larger ones, or smaller crops")
     if small:
         log.warning("passing over what training cannot use: %s", told)
-    return large
 
 
 def _listed(items: Sequence[str]) -> str:
     more = f"; and {len(items) - NAMED} more" if len(items) > NAMED else ""
     return "; ".join(items[:NAMED]) + more
-
-
-def _files(source: Path) -> Iterator[_File]:
-    entries = sorted(source.iterdir()) if source.is_dir() else [source]
-    for path in entries:
-        if path.suffix.lower() == SHARD and path.is_file():
-            yield from _members(path)
-        elif path.suffix.lower() in PICTURE_SUFFIXES and path.is_file():
-            yield _File(str(path), path.read_bytes())
-
-
-def _members(shard: Path) -> Iterator[_File]:
-    try:
-        with tarfile.open(shard, "r:") as archive:
-            for member in archive:
-                # Nothing is extracted; the filter refuses what has no place in a shard of pictures.
-                member = tarfile.data_filter(member, ".")
-                if member.isfile() and Path(member.name).suffix.lower() in PICTURE_SUFFIXES:
-                    name = f"{shard}:{member.name}"
-                    yield _File(name, _content(archive, member, name))
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise BadUpload(f"{shard} is not a plain tar file of pictures ({error}); pack it anew") from None
-
-
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> bytes:
-    if member.size > LIMITS.max_picture_bytes:
-        raise BadUpload(f"{name} has {member.size} bytes: the limit is {LIMITS.max_picture_bytes}")
-    file = archive.extractfile(member)
-    data = file.read() if file is not None else b""
-    if len(data) != member.size:
-        raise tarfile.ReadError(f"{member.name} is cut off")
-    return data
-
-
-def _decode(file: _File) -> _Photo:
-    try:
-        return _Photo(file.name, read_picture(file.data, LIMITS).pixels)
-    except BadPicture as error:
-        return _Photo(file.name, None, str(error))

@@ -1,5 +1,6 @@
 """How a teacher in training does on pictures that it never saw."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ def centre(photo: Pixels, side: int) -> Tensor:
 def evaluate_held_out(
     teacher: Teacher,
     weights: dict[str, Tensor],
-    photos: list[Pixels],
+    photos: Sequence[Pixels],
     lpips: LPIPS,
     sheet: Path,
     side: int = 384,

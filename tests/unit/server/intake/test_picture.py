@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from microdose.errors import BadPicture
-from microdose_server.intake.picture import read_picture, write_png
+from microdose_server.intake.picture import picture_size, read_picture, write_png
 from microdose_server.settings import Limits
 from tests.photos import encode, photo
 
@@ -53,6 +53,56 @@ def test_orientation_is_applied_and_noted(orientation: int) -> None:
     picture = read_picture(encode(PHOTO, "PNG", exif=exif))
     assert np.array_equal(picture.pixels, turned)
     assert any("upright" in note for note in picture.notes)
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    return picture_size(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "AVIF", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_header_tells_the_size_of_the_upright_picture(form: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(PHOTO, form, exif=exif)
+    assert size_of(data) == ((96, 64) if orientation > 4 else (64, 96)) == read_picture(data).pixels.shape[:2]
+
+
+def test_a_header_tells_the_size_without_the_pixels() -> None:
+    for form in ("PNG", "JPEG", "BMP"):
+        data = encode(PHOTO, form)
+        assert size_of(data[: len(data) // 2]) == (64, 96)
+
+
+@pytest.mark.parametrize("name", [b"eXIf", b"tEXt", b"iTXt"])
+def test_a_png_may_say_behind_its_pixels_how_it_is_turned(name: bytes) -> None:
+    data, exif = encode(PHOTO), Image.Exif()
+    exif[0x0112] = 6
+    body = {
+        b"eXIf": exif.tobytes().removeprefix(b"Exif\0\0"),
+        b"tEXt": b"Raw profile type exif\0\nexif\n26\n" + exif.tobytes().hex().encode(),
+        b"iTXt": b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="6"/>',
+    }[name]
+    late = data[:-12] + _chunk(name, body) + data[-12:]
+    assert size_of(late) == (96, 64) == read_picture(late).pixels.shape[:2]
+    assert size_of(data[:-12] + _chunk(b"tEXt", b"date\0today") + data[-12:]) == (64, 96)
+
+
+def test_a_header_is_judged_as_the_picture_is() -> None:
+    clear = np.dstack([PHOTO, np.full((64, 96), 9, "u1")])
+    for data, reason in (
+        (b"hello", "not a picture we read"),
+        (encode(Image.fromarray(PHOTO).convert("CMYK"), "JPEG"), "CMYK"),
+        (encode(np.zeros((32, 32), np.uint16)), "16 bits"),
+        (encode(PHOTO, "WEBP", save_all=True, append_images=[Image.fromarray(255 - PHOTO)]), "of 2 pictures"),
+        (_png(12000, 12000, depth=8, colour=2), "too large"),
+        (encode(clear), "transparent"),
+    ):
+        with pytest.raises(BadPicture, match=reason):
+            size_of(data)
+    with pytest.raises(BadPicture, match="the limit is 100"):
+        picture_size(io.BytesIO(encode(PHOTO)), Limits(max_picture_bytes=100))
+    assert size_of(encode(np.dstack([PHOTO, np.full((64, 96), 255, "u1")]))) == (64, 96)
 
 
 def test_only_the_first_picture_of_a_multi_picture_jpeg_is_used() -> None:
@@ -161,13 +211,13 @@ def test_a_damaged_picture_is_read_or_refused_never_worse(data: st.DataObject) -
 
 def _png(width: int, height: int, *, depth: int, colour: int) -> bytes:
     """A PNG of zeros by hand, for what Pillow does not write; its rows end early, as a bomb's would not."""
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
     out = io.BytesIO()
     out.write(b"\x89PNG\r\n\x1a\n")
-    out.write(chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)))
-    out.write(chunk(b"IDAT", zlib.compress(bytes(64))))
-    out.write(chunk(b"IEND", b""))
+    out.write(_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)))
+    out.write(_chunk(b"IDAT", zlib.compress(bytes(64))))
+    out.write(_chunk(b"IEND", b""))
     return out.getvalue()
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))

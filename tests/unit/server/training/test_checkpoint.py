@@ -76,4 +76,4 @@ def test_the_first_format_is_still_read(tmp_path: Path, state: RunState) -> None
     torch.save({name: getattr(state, name) for name in first}, tmp_path / "run.pt")
     loaded = load_state(tmp_path / "run.pt", "tiny", 1)
     assert (loaded.step, loaded.stage, loaded.discriminator, loaded.noise_rng) == (7, 1, {}, [])
-    assert loaded.recipe == {}
+    assert (loaded.recipe, loaded.photos) == ({}, {})

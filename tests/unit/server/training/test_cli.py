@@ -99,6 +99,39 @@ def test_a_run_needs_one_length(
     assert "--hours" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--steps", "-1"),
+        ("--hours", "0"),
+        ("--held-out", "-1"),
+        ("--learning-rate", "-1e-4"),
+        ("--memory", "nan"),
+    ],
+)
+def test_what_no_run_can_use_is_refused_at_once(
+    tmp_path: Path, option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    length = () if option in ("--steps", "--hours") else ("--steps", "1")
+    with pytest.raises(SystemExit):
+        train(tmp_path / "nowhere", tmp_path, *length, f"{option}={value}")
+    assert f"argument {option}: must" in capsys.readouterr().err
+
+
+def test_a_run_resumes_with_the_same_photographs_alone(
+    trained: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, photos = (
+        shutil.copytree(trained, tmp_path / "run"),
+        shutil.copytree(photo_folder, tmp_path / "photos"),
+    )
+    options = ("--preset", "tiny", "--steps", "7", "--resume", "--memory", "1e-6")
+    next(photos.iterdir()).unlink()
+    assert train(photos, out, *options) == 1
+    assert "learns from 4 photographs, and these are 3" in capsys.readouterr().err
+    assert train(photo_folder, out, *options) == 0
+
+
 @pytest.mark.parametrize("crop", ["48", "100", "large"])
 def test_crops_must_suit_the_networks(
     photo_folder: Path, tmp_path: Path, crop: str, capsys: pytest.CaptureFixture[str]
@@ -119,7 +152,7 @@ def test_held_out_pictures_are_shown_every_thousand_steps_and_at_the_end(
     times: int,
 ) -> None:
     state = load_state(trained / "checkpoint.pt", "tiny")
-    state.step, state.recipe["held_out"] = begin, 1
+    state.step, state.recipe["held_out"], state.photos = begin, 1, {}
     save_state(state, tmp_path / "checkpoint.pt")
     options = ("--preset", "tiny", "--steps", str(end), "--resume", "--json")
     assert train(photo_folder, tmp_path, *options) == 0

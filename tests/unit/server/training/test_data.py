@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microdose_server.training.data import Pixels, crops, split_held_out
+from microdose_server.training.data import Photos, Pixels, crops, identity_of, sizes_of, split_held_out
 
 
 def batches(photos: list[Pixels], seed: int, count: int = 3) -> torch.Tensor:
@@ -50,8 +50,43 @@ def test_photographs_are_drawn_by_area() -> None:
 
 @given(st.integers(1, 60), st.integers(0, 20))
 def test_every_photograph_is_trained_on_or_held_out(count: int, held_out: int) -> None:
-    photos = [np.full((1, 1, 3), number, np.uint8) for number in range(count)]
-    training, kept = split_held_out(photos, held_out)
-    numbers = sorted(int(photo[0, 0, 0]) for photo in [*training, *kept])
-    assert numbers == list(range(count))
+    training, kept = split_held_out(count, held_out)
+    assert sorted([*training, *kept]) == list(range(count))
     assert len(kept) == (held_out if count > 2 * held_out else 0)
+
+
+def asked_for(sizes: list[tuple[int, int]]) -> tuple[Photos, list[int]]:
+    """Photographs that are full of their number, and a list of those that were read."""
+    asked = list[int]()
+
+    def read(number: int) -> Pixels:
+        asked.append(number)
+        return np.full((*sizes[number], 3), number, np.uint8)
+
+    return Photos(sizes, read), asked
+
+
+def test_some_of_the_photographs_are_a_view_of_all() -> None:
+    photos, asked = asked_for([(1, 2), (3, 4), (5, 6), (7, 8)])
+    some = photos.only([3, 1, 2])[1:]
+    assert (len(some), some.sizes) == (2, [(3, 4), (5, 6)])
+    assert asked == []
+    assert [photo.shape for photo in some] == [(3, 4, 3), (5, 6, 3)]
+    assert (int(some[-1][0, 0, 0]), asked) == (2, [1, 2, 2])
+    with pytest.raises(IndexError):
+        some[2]
+
+
+def test_only_what_a_crop_is_cut_of_is_read() -> None:
+    photos, asked = asked_for([(32, 32)] * 50)
+    next(crops(photos, 3, 32, np.random.default_rng(0)))
+    assert len(asked) == 3
+
+
+def test_photographs_are_known_again_by_their_sizes(photographs: list[Pixels]) -> None:
+    first = identity_of(photographs)
+    assert first == identity_of(Photos(sizes_of(photographs), photographs.__getitem__))
+    assert first["count"] == 2
+    turned = [photographs[0], photographs[1].swapaxes(0, 1)]
+    assert identity_of(turned) != first
+    assert identity_of(turned[::-1]) != identity_of(turned)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from microdose.errors import Diverged, UnsupportedVersion
+from microdose.errors import BadUpload, Diverged, UnsupportedVersion
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
 from microdose_server.training.adversarial import AdversarialRun
@@ -205,3 +205,31 @@ def test_the_average_follows_the_weights() -> None:
     expected = run.ema[name] + (1.0 - run.recipe.ema_decay)
     run._average()
     torch.testing.assert_close(run.ema[name], expected)
+
+
+def test_a_run_goes_on_with_the_photographs_that_it_has_learnt_from(
+    tmp_path: Path, photographs: list[Pixels], lpips: LPIPS
+) -> None:
+    path = tmp_path / "run.pt"
+    train(fresh(), photographs, lpips, Budget(steps=1), path, nothing)
+    for others, told in (
+        ([*photographs, photographs[0]], "from 2 photographs, and these are 3: give it the same"),
+        ([photographs[0], photographs[1][:400]], "as many of other sizes"),
+    ):
+        resumed = fresh()
+        resumed.restore(load_state(path, "tiny"))
+        with pytest.raises(BadUpload, match=told):
+            train(resumed, others, lpips, Budget(steps=2), path, nothing)
+    assert load_state(path, "tiny").step == 1
+
+
+def test_a_checkpoint_that_names_no_photographs_goes_on_with_any(
+    tmp_path: Path, photographs: list[Pixels], lpips: LPIPS
+) -> None:
+    path = tmp_path / "run.pt"
+    train(fresh(), photographs, lpips, Budget(steps=1), path, nothing)
+    state, resumed = load_state(path, "tiny"), fresh()
+    state.photos = {}
+    resumed.restore(state)
+    train(resumed, photographs[:1], lpips, Budget(steps=1), path, nothing)
+    assert load_state(path, "tiny").photos["count"] == 1

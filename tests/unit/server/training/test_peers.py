@@ -218,11 +218,21 @@ def test_alone_nothing_is_exchanged() -> None:
         Peers(0, 2).share(7)
 
 
-def test_torchrun_trains_one_teacher(photo_folder: Path, tmp_path: Path) -> None:
+def torchrun(photos: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(COUNT)]
-    options = ["--preset", "tiny", "--steps", "50", "--batch", "2", "--crop", "64", "--json"]
-    train_it = ["-m", "microdose_server", "train", str(photo_folder), "-o", str(tmp_path / "run"), *options]
-    done = subprocess.run([*command, *train_it], capture_output=True, text=True, check=False, timeout=300)
+    train_it = ["-m", "microdose_server", "train", str(photos), "-o", str(out), "--preset", "tiny"]
+    command += [*train_it, "--crop", "64", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_a_batch_that_cannot_be_shared_is_told_before_photographs_are_read(tmp_path: Path) -> None:
+    done = torchrun(tmp_path / "nowhere", tmp_path / "run", "--steps", "1", "--batch", "3")
+    assert done.returncode != 0
+    assert "3 crops cannot be shared by 2 processes" in done.stderr
+
+
+def test_torchrun_trains_one_teacher(photo_folder: Path, tmp_path: Path) -> None:
+    done = torchrun(photo_folder, tmp_path / "run", "--steps", "50", "--batch", "2", "--json")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1
     with (tmp_path / "run" / "curve.csv").open(newline="") as file:

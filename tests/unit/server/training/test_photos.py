@@ -1,26 +1,20 @@
-import io
+import logging
 import tarfile
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from microdose.errors import BadPicture, BadUpload, NotFound
-from microdose_server.training.data import Pixels
+from microdose_server.training.batches import Batches
+from microdose_server.training.data import Photos, Pixels, crops
 from microdose_server.training.photos import load_photos
-from tests.photos import encode, photo
+from tests.photos import encode, photo, shard
 
 ORIENTATION = 0x0112
-
-
-def shard(path: Path, *members: tuple[str, bytes], mode: str = "w") -> Path:
-    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
-        for name, data in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return path
 
 
 def test_reads_a_folder_in_the_order_of_names(photo_folder: Path) -> None:
@@ -144,3 +138,85 @@ def test_links_out_of_a_shard_are_refused(tmp_path: Path) -> None:
         archive.addfile(link)
     with pytest.raises(BadUpload, match="not a plain tar file"):
         load_photos(tmp_path / "s.tar", 16)
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Pictures of several sizes and kinds: loose ones, below one another, in a shard, and one on its side."""
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "a.png").write_bytes(encode(photo(0)))
+    (tmp_path / "deep" / "b.jpg").write_bytes(encode(photo(1, 120, 80), "JPEG"))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    (tmp_path / "deep" / "er" / "c.jpg").write_bytes(encode(photo(2, 100, 70), "JPEG", exif=exif))
+    shard(
+        tmp_path / "deep" / "s.tar", ("1.webp", encode(photo(3), "WEBP")), ("2.png", encode(photo(4, 64, 96)))
+    )
+    return tmp_path
+
+
+def test_what_does_not_fit_gives_the_same_batches(mixed: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    kept = load_photos(mixed, 64)
+    assert not caplog.messages
+    drawn = load_photos(mixed, 64, memory=40_000)
+    assert "do not fit" in caplog.text
+    assert kept.sizes == drawn.sizes == [(64, 96), (80, 120), (100, 70), (64, 96), (96, 64)]
+    expected = list(islice(crops(kept, 4, 64, np.random.default_rng(0)), 20))
+    with Batches(drawn, 4, 64, np.random.default_rng(0)) as batches:
+        for batch in expected:
+            assert torch.equal(next(batches), batch)
+
+
+def test_what_fits_is_decoded_once_and_kept(mixed: Path) -> None:
+    kept = load_photos(mixed, 64)
+    for path in mixed.rglob("*.*"):
+        path.unlink()
+    assert [photo.shape[:2] for photo in kept] == kept.sizes
+    assert kept[0] is kept[0]
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> tuple[Path, Photos]:
+    """A file of pixels, and the photographs of its folder, too large to be kept."""
+    path = tmp_path / "a.png"
+    path.write_bytes(encode(photo()))
+    return path, load_photos(tmp_path, 64, memory=1)
+
+
+def test_a_file_that_breaks_later_is_named(large: tuple[Path, Photos]) -> None:
+    path, photos = large
+    assert np.array_equal(photos[0], photo())
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(BadPicture, match=r"a\.png: PNG picture is truncated .*; repair it, and go on with"):
+        photos[0]
+    path.unlink()
+    with (
+        Batches(photos, 1, 64, np.random.default_rng(0)) as batches,
+        pytest.raises(BadPicture, match=r"a\.png: .*No such file"),
+    ):
+        next(batches)
+
+
+def test_a_file_that_changes_its_size_later_is_named(large: tuple[Path, Photos]) -> None:
+    path, photos = large
+    path.write_bytes(encode(photo(0, 64, 64)).ljust(path.stat().st_size, b"\0"))
+    with pytest.raises(BadPicture, match=r"a\.png: it was 96x64 by its header and is 64x64"):
+        photos[0]
+
+
+@pytest.mark.parametrize("memory", [1, 10**9])
+def test_what_a_header_tells_is_refused_before_anything_is_drawn(tmp_path: Path, memory: int) -> None:
+    (tmp_path / "good.png").write_bytes(encode(photo()))
+    clear = np.dstack([photo(), np.full((64, 96), 9, "u1")])
+    shard(tmp_path / "s.tar", ("clear.png", encode(clear)), ("cmyk.jpg", encode(cmyk(), "JPEG")))
+    with pytest.raises(BadPicture) as raised:
+        load_photos(tmp_path, 16, memory)
+    told = str(raised.value)
+    assert "s.tar:clear.png: transparent pixels" in told
+    assert "s.tar:cmyk.jpg: CMYK colours" in told
+    assert "good.png" not in told
+
+
+def cmyk() -> Image.Image:
+    return Image.fromarray(photo()).convert("CMYK")
