@@ -18,6 +18,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
+
 from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.encode import Encoder, EncodeTimings
 from microdose_server.codec.folder import load_base
@@ -53,15 +55,22 @@ def measure(encoder: Encoder, name: str, pixels: Pixels, rounds: int) -> Row:
     return Row(name, width, height, len(encoded[0].segment), times)
 
 
-def figures(rows: Sequence[Row]) -> dict[str, Any]:
-    """What is quoted: milliseconds per megapixel, the stages' shares, and the process's peak memory."""
+def peak_mib(device: str) -> float:
+    """The most memory that was needed so far: of a GPU by torch, on a CPU by the process."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def figures(rows: Sequence[Row], device: str) -> dict[str, Any]:
+    """What is quoted: milliseconds per megapixel, the stages' shares, and the peak memory of the device."""
     megapixels = sum(row.width * row.height for row in rows) / 1e6
     total = sum(row.total_ms for row in rows)
     stages = EncodeTimings(*(sum(stage) for stage in zip(*(row.timings for row in rows), strict=True)))
     return {
         "encode_ms_per_megapixel": total / megapixels,
         "share": {name.removesuffix("_ms"): time / total for name, time in stages._asdict().items()},
-        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_mib(device),
     }
 
 
@@ -71,7 +80,7 @@ def table(found: dict[str, Any]) -> str:
     shares = "  ".join(f"{name} {share:.0%}" for name, share in numbers["share"].items())
     return (
         f"{numbers['encode_ms_per_megapixel']:.0f} ms per megapixel: {shares}\n"
-        f"peak memory {numbers['peak_rss_mib']:.0f} MiB, {len(found['rows'])} pictures"
+        f"peak memory {numbers['peak_mib']:.0f} MiB, {len(found['rows'])} pictures"
     )
 
 
@@ -101,7 +110,8 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
         rows.append(measure(encoder, name, pixels, args.rounds))
     progress(Step("encoding", len(files), len(files)))
     return {
-        "figures": figures(rows),
+        "figures": figures(rows, args.device),
+        "device": args.device,
         "machine": machine(),
         "rows": [
             {"name": row.name, "width": row.width, "height": row.height, "bytes": row.bytes}

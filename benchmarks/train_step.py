@@ -13,6 +13,7 @@ and teacher are in bfloat16.
 """
 
 import argparse
+import os
 import resource
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from microdose.errors import BadUpload
 from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
@@ -197,7 +199,9 @@ def parser() -> argparse.ArgumentParser:
 
 @flushed_denormals()
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
-    """Measure everything."""
+    """Measure everything. Raises BadUpload in one of several processes: each would time a run of its own."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise BadUpload("steps are timed in one process, on one device: start this without torchrun")
     keep_freed_memory()
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -57,5 +57,13 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "holds no picture" in capsys.readouterr().err
 
 
+def test_one_of_several_processes_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["--presets", "tiny"]) == 1
+    assert "without torchrun" in capsys.readouterr().err
+
+
 def test_help_has_an_example() -> None:
     assert "example:" in parser().format_help()
