@@ -73,6 +73,15 @@ def test_every_trained_parameter_gets_a_gradient(preset: Preset) -> None:
     assert without == {"hyperprior.z_prior.quantiles"}
 
 
+def test_hific_paints() -> None:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        output = Teacher(PRESETS["hific"])(torch.rand(1, 3, 64, 64))
+    assert output.x_hat.shape == (1, 3, 64, 64)
+    assert output.y_hat.shape == (1, 220, 4, 4)
+    assert all(bool(value.isfinite().all()) for value in output)
+
+
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (16, 32), (17, 33), (250, 161)])
 def test_padding_repeats_the_edge(photographs: list[Pixels], height: int, width: int) -> None:
     x = to_tensor(photographs[0][:height, :width])

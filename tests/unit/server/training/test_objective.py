@@ -82,6 +82,18 @@ def test_the_rounded_rate_steers_and_the_noisy_rate_is_minimised(lpips: LPIPS, x
     assert all(p.grad is None or not bool(p.grad.any()) for p in teacher.g_s.parameters())
 
 
+def test_a_large_teacher_learns_from_it(lpips: LPIPS, x: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    teacher = Teacher(PRESETS["large"])
+    stage_one_loss(teacher, lpips, x[:1], Recipe(), 0.5).loss.backward()
+    gradients = {name: p.grad for name, p in teacher.named_parameters() if p.requires_grad}
+    assert all(gradient is not None and bool(gradient.isfinite().all()) for gradient in gradients.values())
+    # Residual blocks begin as nothing: only their last layer and its norm learn at first.
+    still = {name for name, gradient in gradients.items() if gradient is not None and not gradient.any()}
+    assert still
+    assert all(name.startswith("g_s.tower") and ".second" not in name for name in still)
+
+
 def test_lpips_sees_only_some_crops(tiny_teacher: Teacher, lpips: LPIPS, x: torch.Tensor) -> None:
     some = stage_one_loss(tiny_teacher, lpips, x, Recipe(perceptual_crops=1, perceptual_phases=1), 0.5)
     with torch.no_grad():
