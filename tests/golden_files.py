@@ -8,6 +8,8 @@ from microdose.digest import digest_of
 FOLDER = Path(__file__).parent / "golden"
 VERSIONS = ("v1", "v1.1")
 """v1.1 is of the same wire version: doses got changes in place of tensors, and parents."""
+SHIPPED = "shipped"
+"""Of a base `medium-live` that was shipped once, and replaced: a corner of a photograph, and a full dose."""
 
 
 def golden(version: str, name: str) -> bytes:

@@ -20,7 +20,7 @@ from microdose.latents import decode_hyper, decode_picture, encode_picture, pred
 from microdose.mds import Mds, write_mds
 from microdose.segment import pack_segment, parse_segment
 from tests import reference
-from tests.golden_files import FOLDER, VERSIONS, golden, golden_base
+from tests.golden_files import FOLDER, SHIPPED, VERSIONS, golden, golden_base
 from tests.tiny_base import tiny_base, tiny_dose, tiny_sequence
 
 WIDTH, HEIGHT = 50, 37
@@ -67,7 +67,7 @@ if os.environ.get("REGENERATE") == "1":
     regenerate(FOLDER / VERSIONS[-1])
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", [*VERSIONS, SHIPPED])
 def test_latents_and_weights_come_out_bit_for_bit(version: str) -> None:
     base, expected = golden_base(version), json.loads(golden(version, "expected.json"))
     segment = parse_segment(golden(version, "segment.mdse"))
@@ -78,7 +78,7 @@ def test_latents_and_weights_come_out_bit_for_bit(version: str) -> None:
     assert (segment.header.epoch, dose.epoch) == (5, 5)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", [*VERSIONS, SHIPPED])
 def test_pixels_differ_by_at_most_one(version: str) -> None:
     decoder = Decoder(golden_base(version), golden(version, "dose.mdse"))
     pixels = decoder.decode(golden(version, "segment.mdse")).pixels.astype(np.int16)

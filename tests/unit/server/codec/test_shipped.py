@@ -8,10 +8,11 @@ import torch
 from microdose.errors import NotFound, UnsupportedVersion
 from microdose_server.codec import shipped
 from microdose_server.codec.discriminator import Discriminator
-from microdose_server.codec.encode import Encoder
+from microdose_server.codec.encode import Encoder, to_tensor
 from microdose_server.codec.folder import DISCRIMINATOR, TEACHER, weights_folder
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
+from microdose_server.training.data import Pixels
 
 
 @pytest.fixture
@@ -102,3 +103,19 @@ def test_the_shipped_teacher_and_base_belong_together(shipped_encoder: Encoder) 
     assert shipped_encoder.base.document.teacher == digest
     meta = shipped.load_meta()
     assert (meta["preset"], meta["digest"]) == (shipped_encoder.teacher.preset.name, digest)
+
+
+def test_the_shipped_teacher_pays_no_more_for_a_whole_picture_than_for_its_tiles(
+    photographs: list[Pixels],
+) -> None:
+    """It has to know pictures from within, not only crops, whose latents all lie near zeros."""
+    teacher = shipped.load_teacher()
+
+    def bits(x: torch.Tensor) -> float:
+        with torch.no_grad():
+            return float(teacher.hyperprior(teacher.g_a(x)).rounded_bits)
+
+    wholes = [to_tensor(np.ascontiguousarray(photo[:384, :640])) for photo in photographs]
+    tiles = [tile for x in wholes for rows in x.split(128, 2) for tile in rows.split(128, 3)]
+    assert len(tiles) == 30
+    assert sum(map(bits, wholes)) < 1.05 * sum(map(bits, tiles))
