@@ -39,7 +39,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A transfer set of two pictures."""
     found = tmp_path_factory.mktemp("photos")
     for n in range(2):
-        (found / f"{n}.png").write_bytes(encode(photo(30 * n, 160, 160)))
+        (found / f"{n}.png").write_bytes(encode(photo(30 * n, 288, 288)))
     return found
 
 

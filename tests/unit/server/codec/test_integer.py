@@ -146,7 +146,7 @@ def test_close_to_the_float_network(
         mean_error = hyper.mean(z) / 2.0**MEAN_BITS - mean
         assert rms(scale_error) < 0.05
         assert rms(mean_error) < 0.02
-        assert float(mean_error.abs().quantile(0.999)) < 0.1
+        assert float(mean_error.abs().quantile(0.999)) < 0.12
 
 
 def rms(x: Tensor) -> float:
