@@ -74,7 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="weight of the teacher's features (default: 0)",
     )
     parser.add_argument("--batch", type=count, metavar="N", help="crops per step")
-    parser.add_argument("--crop", type=crop_side, metavar="N", help="side of a crop in pixels (default: 256)")
+    parser.add_argument(
+        "--crop", type=crop_side, metavar="N", help=f"their side in pixels (default: {Recipe.crop})"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, as it began")
     parser.add_argument("--name", help="name of the base (default: the folder's and the student's)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")

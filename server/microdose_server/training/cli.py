@@ -83,6 +83,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--resume", action="store_true", help="go on from the checkpoint in DIR, by the recipe that it has")
     add("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    add(
+        "--evaluate-every",
+        type=count,
+        default=1000,
+        metavar="N",
+        help="steps from one preview to the next (default: 1000)",
+    )
+    add(
+        "--memory",
+        type=positive,
+        default=MEMORY / GIB,
+        metavar="GIB",
+        help=f"memory for decoded photographs, in each process (default: {MEMORY // GIB})",
+    )
+    add("--json", action="store_true", help="print one JSON object per line instead of text")
+    _add_recipe(parser.add_argument_group("recipe", "by what it learns; a resumed run has its own"))
+
+
+def _add_recipe(group: argparse._ArgumentGroup) -> None:
+    """Declare what a recipe may be told."""
+    add = group.add_argument
     add("--target-bpp", type=positive, metavar="B", help="bits per pixel above which rate weighs more")
     add("--k-p", type=weight, metavar="W", help="weight of LPIPS")
     add("--lmbda", type=weight, dest="lmbda_above", metavar="W", help="weight of rate above the target")
@@ -102,21 +123,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stage 2's other one (default: 1e-4)",
     )
     add("--held-out", type=none_or_more, metavar="N", help="pictures kept aside for previews (default: 6)")
-    add(
-        "--evaluate-every",
-        type=count,
-        default=1000,
-        metavar="N",
-        help="steps from one preview to the next (default: 1000)",
-    )
-    add(
-        "--memory",
-        type=positive,
-        default=MEMORY / GIB,
-        metavar="GIB",
-        help=f"memory for decoded photographs, in each process (default: {MEMORY // GIB})",
-    )
-    add("--json", action="store_true", help="print one JSON object per line instead of text")
 
 
 @flushed_denormals()

@@ -24,6 +24,10 @@ ENCODER = ("g_a", "hyperprior")
 """The parts of a teacher that decide which bits are sent."""
 PICTURES = ("g_a", "g_s")
 """The parts that decide what is sent and shown, at whatever bits."""
+LOSS = ("target_bpp", "k_m", "k_p", "lmbda_above", "lmbda_below", "held_out")
+"""What a run takes over of the recipe of the teacher that it begins with."""
+CROPS = ("batch", "crop")
+"""What it takes over, too, unless one of both is stage 3."""
 CONTINUED = {"relaxed_until": 0.0, "rate_from_zero_until": 0.0, "perceptual_from": 0.0}
 """What a recipe is told for weights that can see already."""
 
@@ -88,10 +92,6 @@ class Recipe:
         return self.least_learning_rate + (self.learning_rate - self.least_learning_rate) * cosine
 
 
-LOSS = ("target_bpp", "k_m", "k_p", "lmbda_above", "lmbda_below", "held_out")
-CROPS = ("batch", "crop")
-
-
 @dataclass(frozen=True)
 class StageTwo(Recipe):
     """Stage 2: stage 1's loss from start to end, plus beta * (-log D), from the weights that stage 1 left.
@@ -118,13 +118,10 @@ class StageThree(Recipe):
     """Stage 3: the rate alone moves the hyperprior alone, on crops as large as pictures.
 
     In a crop of 128 pixels, 8x8 latents, all that h_a and h_s see touches the zeros around it; in a picture
-    little does. A prior that knows small crops alone is wrong inside pictures, and costs a third of their
-    bits. The pictures stay what they are.
+    little does. A prior that knows small crops alone is wrong inside pictures, and bits are what that costs.
+    The pictures stay what they are. The loss that is taken over waits for a later stage.
     """
 
-    relaxed_until: float = 0.0
-    rate_from_zero_until: float = 0.0
-    perceptual_from: float = 1.0
     learning_rate: float = 5e-4
     constant_until: float = 0.0
     ema_decay: float = 0.98
@@ -134,6 +131,7 @@ class StageThree(Recipe):
 
 
 STAGES: Mapping[int, type[Recipe]] = {1: Recipe, 2: StageTwo, 3: StageThree}
+"""The recipe of each stage, with its defaults."""
 
 
 def inherited(recipe: Mapping[str, Any], stage: int) -> dict[str, Any]:
