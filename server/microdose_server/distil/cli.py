@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ from microdose_server.codec.student import STUDENTS, Student, student_from_onnx
 from microdose_server.codec.teacher import Teacher
 from microdose_server.distil.generic import Aim, GenericRun, distil_generic, generic_recipe
 from microdose_server.distil.progress import Progress
+from microdose_server.stopping import noting_signals
 from microdose_server.training.batches import Batches
 from microdose_server.training.checkpoint import read_saved
 from microdose_server.training.data import Pixels
@@ -33,6 +35,8 @@ from microdose_server.training.options import count, crop_side, positive, weight
 from microdose_server.training.photos import load_photos
 from microdose_server.training.precision import placed
 from microdose_server.training.recipe import CONTINUED, Recipe, settled
+
+log = logging.getLogger(__name__)
 
 CALIBRATION_PICTURES, CALIBRATION_SIDE = 24, 512
 REPORT_EVERY = 50
@@ -101,8 +105,12 @@ def run(arguments: argparse.Namespace) -> int:
     rng = np.random.default_rng([0, training.step])
     lpips, budget = placed(LPIPS(), arguments.device), Budget(arguments.steps, arguments.hours)
     report, save = _reporter(arguments.json), _saver(checkpoint)
-    with Batches(photos, recipe.batch, recipe.crop, rng) as batches:
-        student = distil_generic(training, batches, lpips, budget, report, save)
+    with Batches(photos, recipe.batch, recipe.crop, rng) as batches, noting_signals() as stop:
+        try:
+            student = distil_generic(training, batches, lpips, budget, report, save, stop)
+        except KeyboardInterrupt:
+            log.warning("stopped after step %d, and saved: go on with --resume", training.step)
+            raise
     name = arguments.name or f"{folder.name}-{student_name}"
     export(folder, student_name, name, teacher.cpu(), student, photos)
     checkpoint.unlink(missing_ok=True)

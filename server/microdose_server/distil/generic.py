@@ -200,16 +200,20 @@ def distil_generic(
     budget: Budget,
     report: Callable[[Progress], None],
     save: Callable[[GenericRun], None] = lambda run: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Student:
     """Train until the budget is spent and return the folded student; `save` is called every two minutes.
 
-    Raises Diverged.
+    Raises Diverged; KeyboardInterrupt where `stop` says so before the end, after what there is was saved.
     """
     device = next(run.student.parameters()).device
     if run.step == 0 and run.blank:
         run.carry_thumbnail(torch.cat([next(batches) for _ in range(THUMBNAIL_BATCHES)]).to(device))
     began, saved = time.monotonic() - run.seconds, run.seconds
     while (progress := budget.progress(run.step, run.seconds)) < 1.0:
+        if stop():
+            save(run)
+            raise KeyboardInterrupt
         loss, mse = _step(run, next(batches).to(device), lpips, progress)
         run.step, run.seconds = run.step + 1, time.monotonic() - began
         run.average(run.step)

@@ -55,7 +55,10 @@ class AdversarialRun(Run):
 
     def loss(self, x: Tensor, lpips: LPIPS, progress: float) -> TeacherLoss:
         """What the teacher learns from."""
-        return stage_two_loss(self.teacher, self.discriminator, lpips, x, self.recipe, progress, self.peers)
+        weight = self.recipe.rate_weight_at(progress, self.bpp)
+        return stage_two_loss(
+            self.teacher, self.discriminator, lpips, x, self.recipe, progress, weight, self.peers
+        )
 
     def state(self) -> RunState:
         """A snapshot for `save_state`; every process of the run has to take it."""

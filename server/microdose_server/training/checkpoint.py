@@ -36,6 +36,8 @@ class RunState:
     """By what the run learns, field by field."""
     photos: dict[str, int | str] = field(default_factory=dict)
     """`identity_of` the photographs that it learns from."""
+    bpp: float | None = None
+    """The mean rate of its last batches."""
 
 
 def save_state(state: RunState, path: Path) -> None:

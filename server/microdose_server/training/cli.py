@@ -13,6 +13,7 @@ from typing import Any
 from microdose.errors import BadUpload, Diverged, NotFound
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import STRIDE, Teacher
+from microdose_server.stopping import noting_signals
 from microdose_server.training.adversarial import AdversarialRun
 from microdose_server.training.checkpoint import load_state
 from microdose_server.training.curve import Curve
@@ -143,8 +144,10 @@ def run(arguments: argparse.Namespace) -> int:
             )
         budget, checkpoint = Budget(arguments.steps, arguments.hours), arguments.out / CHECKPOINT
         try:
-            with _reporting(arguments, training, held_out, lpips) as report:
-                train(training, photos, lpips, budget, checkpoint, report)
+            with _reporting(arguments, training, held_out, lpips) as report, noting_signals() as stop:
+                if not train(training, photos, lpips, budget, checkpoint, report, stop=stop):
+                    log.warning("stopped after step %d, and saved: go on with --resume", training.step)
+                    raise KeyboardInterrupt
         except Diverged as error:
             advice = "begin another run with a lower --learning-rate, --from the last good checkpoint, if any"
             raise Diverged(f"{error}; {advice}: {checkpoint}") from None

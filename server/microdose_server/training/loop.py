@@ -24,6 +24,9 @@ from microdose_server.training.peers import ALONE, Peers
 from microdose_server.training.precision import as_placed, placed
 from microdose_server.training.recipe import Recipe
 
+RATE_BATCHES = 100
+"""So many batches are a run's rate."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -92,6 +95,8 @@ class Run:
         self.photos: dict[str, int | str] = {}
         self.step = 0
         self.seconds = 0.0
+        self.bpp = recipe.target_bpp
+        """The mean rate of the last batches, which picks the weight of the next one's."""
 
     def look_at(self, photos: Sequence[Pixels]) -> None:
         """Learn from these photographs. Raises BadUpload if the run has learnt from others so far: what its
@@ -113,7 +118,8 @@ class Run:
 
     def loss(self, x: Tensor, lpips: LPIPS, progress: float) -> TeacherLoss:
         """What the teacher learns from."""
-        return stage_one_loss(self.teacher, lpips, x, self.recipe, progress, self.peers)
+        weight = self.recipe.rate_weight_at(progress, self.bpp)
+        return stage_one_loss(self.teacher, lpips, x, self.recipe, progress, weight, self.peers)
 
     def advance(self, x: Tensor, lpips: LPIPS, progress: float) -> TeacherLoss:
         """One optimiser step of the teacher on the batch x [N, 3, H, W] in 0..1."""
@@ -121,6 +127,7 @@ class Run:
         rate = self.recipe.learning_rate_at(progress)
         self.descend(result.loss, self.trained, self.optimizer, rate)
         self.step += 1
+        self.bpp += (result.bpp - self.bpp) / min(self.step, RATE_BATCHES)
         self._average()
         return result
 
@@ -164,6 +171,7 @@ class Run:
             device=torch.device(self.device).type,
             recipe=asdict(self.recipe),
             photos=self.photos,
+            bpp=self.bpp,
         )
 
     def restore(self, state: RunState) -> None:
@@ -182,6 +190,7 @@ class Run:
                 f"with the options it had, or start another with --from and the checkpoint ({error})"
             ) from None
         self.step, self.seconds, self.photos = state.step, state.seconds, state.photos
+        self.bpp = self.bpp if state.bpp is None else state.bpp
         self.rng.bit_generator.state = state.data_rng
         restore_noise(state, self.device, self.peers)
 
@@ -194,26 +203,30 @@ def train(
     checkpoint: Path,
     report: Callable[[StepReport], None],
     save_every_s: float = 300.0,
-) -> None:
-    """Train until the budget is spent; save now and then and at the end; report every step.
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train until the budget is spent, or, after any step, `stop` says so in one of the processes; save now
+    and then and at the end; report every step. Returns whether the budget is spent.
 
     Raises BadUpload for a resumed run that has learnt from other photographs.
     """
     run.look_at(photos)
     started, before = time.monotonic(), run.seconds
-    saved = run.seconds
+    saved, stopped = run.seconds, False
     with Batches(photos, run.recipe.batch, run.recipe.crop, run.rng, run.peers) as batches:
-        while (progress := budget.progress(run.step, run.seconds)) < 1.0:
+        while (progress := budget.progress(run.step, run.seconds)) < 1.0 and not stopped:
             last = run.seconds
             result = run.learn(batches, lpips, progress)
-            # The mean clock: all processes have to end and save at the same step.
-            run.seconds = run.peers.mean(before + time.monotonic() - started)
+            # The mean clock, and a stop for all: they have to end and save at the same step.
+            run.seconds, told = run.peers.means([before + time.monotonic() - started, float(stop())])
+            stopped = told > 0.0
             waiting = batches.waited() / max(run.seconds - last, 1e-9)
             report(_report(run, result, progress, waiting))
             if run.seconds - saved > save_every_s:
                 _save(run, checkpoint)
                 saved = run.seconds
     _save(run, checkpoint)
+    return progress >= 1.0
 
 
 def _save(run: Run, checkpoint: Path) -> None:

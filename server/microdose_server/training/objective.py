@@ -34,10 +34,18 @@ class TeacherLoss(NamedTuple):
 
 
 def stage_one_loss(
-    teacher: Teacher, lpips: LPIPS, x: Tensor, recipe: Recipe, progress: float, peers: Peers = ALONE
+    teacher: Teacher,
+    lpips: LPIPS,
+    x: Tensor,
+    recipe: Recipe,
+    progress: float,
+    rate_weight: float,
+    peers: Peers = ALONE,
 ) -> TeacherLoss:
-    """Rate, MSE and LPIPS of a batch x [N, 3, H, W] in 0..1, weighed as the recipe says at `progress`."""
-    return _fidelity(reconstruct(teacher, x), lpips, x, recipe, progress, peers)
+    """Rate, MSE and LPIPS of a batch x [N, 3, H, W] in 0..1, these two weighed as the recipe says at
+    `progress`.
+    """
+    return _fidelity(reconstruct(teacher, x), lpips, x, recipe, progress, rate_weight, peers)
 
 
 def stage_two_loss(
@@ -47,11 +55,12 @@ def stage_two_loss(
     x: Tensor,
     recipe: StageTwo,
     progress: float,
+    rate_weight: float,
     peers: Peers = ALONE,
 ) -> TeacherLoss:
     """Stage 1's loss of a batch, and what the discriminator makes of its reconstruction."""
     output = reconstruct(teacher, x)
-    fidelity = _fidelity(output, lpips, x, recipe, progress, peers)
+    fidelity = _fidelity(output, lpips, x, recipe, progress, rate_weight, peers)
     adversarial = F.softplus(-discriminator(output.x_hat, output.y_hat)).mean()
     return fidelity._replace(loss=fidelity.loss + recipe.beta * adversarial, adversarial=adversarial.item())
 
@@ -75,13 +84,19 @@ def discriminator_loss(discriminator: Discriminator, x: Tensor, output: TeacherO
 
 
 def _fidelity(
-    output: TeacherOutput, lpips: LPIPS, x: Tensor, recipe: Recipe, progress: float, peers: Peers
+    output: TeacherOutput,
+    lpips: LPIPS,
+    x: Tensor,
+    recipe: Recipe,
+    progress: float,
+    rate_weight: float,
+    peers: Peers,
 ) -> TeacherLoss:
     pixels = x.shape[0] * x.shape[2] * x.shape[3]
-    # The whole batch's rate picks the weight, whatever share of it is here.
+    # The whole batch's rate steers the run, whatever share of it is here.
     bpp = peers.mean(output.rounded_bits.item() / pixels)
     mse = torch.mean((output.x_hat - x) ** 2)
-    loss = recipe.k_m * 255.0**2 * mse + recipe.rate_weight_at(progress, bpp) * output.bits / pixels
+    loss = recipe.k_m * 255.0**2 * mse + rate_weight * output.bits / pixels
     perceptual = torch.zeros(())
     if progress >= recipe.perceptual_from:
         # Where there are more processes than crops to look at, each looks at one.

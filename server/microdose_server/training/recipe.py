@@ -4,7 +4,8 @@ HiFiC's own (Mentzer et al. 2020, and its public code) are the losses with k_M, 
 the rate below its target, the batch, stage 2's learning rate, and how a run begins: the target is relaxed and
 the weight *halved*, so that the codec learns to see before it learns to save. (Justin-Tan's port doubles the
 weight; the code in TensorFlow has 2^-6 for the one below the target.) All other numbers are ours, for small
-teachers and short runs.
+teachers and short runs. So is what picks the weight: HiFiC asks each batch by itself, and a bit then costs
+many times more in crops of much detail than in plain ones, which wastes bits on these.
 """
 
 import math
@@ -28,6 +29,8 @@ LOSS = ("target_bpp", "k_m", "k_p", "lmbda_above", "lmbda_below", "held_out")
 """What a run takes over of the recipe of the teacher that it begins with."""
 CROPS = ("batch", "crop")
 """What it takes over, too, unless one of both is stage 3."""
+RATE_SLACK = 0.1
+"""How far the rate of a run may lie from its target, relative to it, before one weight alone counts."""
 CONTINUED = {"relaxed_until": 0.0, "rate_from_zero_until": 0.0, "perceptual_from": 0.0}
 """What a recipe is told for weights that can see already."""
 
@@ -77,8 +80,12 @@ class Recipe:
         return self.target_bpp * (self.relaxed_target if progress < self.relaxed_until else 1.0)
 
     def rate_weight_at(self, progress: float, bpp: float) -> float:
-        """Weight of the rate term for a batch that costs `bpp`."""
-        weight = self.lmbda_above if bpp > self.target_at(progress) else self.lmbda_below
+        """Weight of the rate term in a run whose batches cost `bpp` in the mean: from `lmbda_below` to
+        `lmbda_above`, evenly in their logarithm, as the rate goes from `RATE_SLACK` below to as far above.
+        """
+        over = bpp / self.target_at(progress) - 1.0
+        share = min(max(0.5 + 0.5 * over / RATE_SLACK, 0.0), 1.0)
+        weight: float = self.lmbda_below ** (1.0 - share) * self.lmbda_above**share
         relaxed = 0.5 if progress < self.relaxed_until else 1.0
         rising = progress < self.rate_from_zero_until
         return weight * relaxed * (progress / self.rate_from_zero_until if rising else 1.0)

@@ -1,5 +1,6 @@
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -133,21 +134,22 @@ def test_an_interrupted_distillation_goes_on(
     first = ["--steps", "3", "--alpha", "0.5", "--features", "0.1", "--batch", "2", "--crop", "64"]
 
     def stop(progress: Progress, *, as_json: bool) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGTERM)
 
-    for step, options in ((2, first), (3, ["--steps", "4", "--resume"])):
+    for step, options in ((2, first), (4, ["--steps", "5", "--resume"])):
         with monkeypatch.context() as interrupted:
             interrupted.setattr(cli, "_print", stop)
+            interrupted.setattr(cli, "REPORT_EVERY", 2)
             assert main([*command, *options]) == 1
         state = cli.read_checkpoint(folder / "tiny" / "checkpoint.pt")
         assert (state["step"], state["recipe"]["crop"]) == (step, 64)
         assert state["aim"] == {"alpha": 0.5, "features": 0.1}
     capsys.readouterr()
-    assert main([*command, "--steps", "4", "--resume", "--alpha", "1"]) == 1
+    assert main([*command, "--steps", "5", "--resume", "--alpha", "1"]) == 1
     assert "has alpha 0.5 and cannot go on with 1.0" in capsys.readouterr().err
-    assert main([*command, "--steps", "4", "--resume"]) == 0
+    assert main([*command, "--steps", "5", "--resume"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    assert json.loads(line)["step"] == 4
+    assert json.loads(line)["step"] == 5
     assert load_base(folder, "tiny")
     assert main([*command, "--steps", "3", "--resume"]) == 1
     assert "no checkpoint at" in capsys.readouterr().err

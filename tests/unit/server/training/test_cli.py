@@ -1,5 +1,6 @@
 import json
 import shutil
+import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from microdose_server.cli import main
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.shipped import load_meta, load_teacher
 from microdose_server.training.checkpoint import load_state, save_state
+from microdose_server.training.curve import Curve
+from microdose_server.training.loop import StepReport
 from microdose_server.training.recipe import ENCODER, PICTURES, STAGES, Recipe
 
 
@@ -73,6 +76,27 @@ def test_resumes(trained: Path, photo_folder: Path, tmp_path: Path) -> None:
     assert train(photo_folder, out, "--preset", "tiny", "--steps", "8", "--resume", "--json") == 0
     assert load_state(out / "checkpoint.pt", "tiny").step == 8
     assert load_meta(out)["steps"] == 8
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_told_to_stop_saves_first(
+    photo_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    signum: signal.Signals,
+) -> None:
+    def end(curve: Curve, step: StepReport) -> None:
+        if step.step == 2:
+            signal.raise_signal(signum)
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(Curve, "add", end)
+        assert train(photo_folder, tmp_path, "--preset", "tiny", "--steps", "9") == 1
+    assert "stopped after step 3, and saved: go on with --resume" in caplog.text
+    assert not (tmp_path / "teacher.safetensors").exists()
+    assert train(photo_folder, tmp_path, "--preset", "tiny", "--steps", "4", "--resume") == 0
+    assert load_state(tmp_path / "checkpoint.pt", "tiny").step == 4
 
 
 def test_failures_are_one_clear_line(

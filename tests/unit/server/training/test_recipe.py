@@ -1,5 +1,7 @@
+import math
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 from microdose.errors import UnsupportedVersion
@@ -15,9 +17,16 @@ def test_distortion_weighs_as_in_the_paper() -> None:
 
 
 @pytest.mark.parametrize("progress", [0.2, 0.5, 1.0])
-def test_the_batchs_own_rate_picks_the_weight(progress: float) -> None:
-    above, below = (RECIPE.rate_weight_at(progress, RECIPE.target_bpp + change) for change in (1e-6, -1e-6))
-    assert (above, below) == (RECIPE.lmbda_above, 2**-4)
+def test_the_rate_picks_the_weight(progress: float) -> None:
+    weights = [RECIPE.rate_weight_at(progress, RECIPE.target_bpp * rate) for rate in (0.0, 0.89, 1.11, 9.0)]
+    assert weights == [2**-4, 2**-4, RECIPE.lmbda_above, RECIPE.lmbda_above]
+
+
+def test_near_the_target_the_weight_rises_evenly() -> None:
+    rates = [0.9, 0.95, 1.0, 1.05, 1.1]
+    logarithms = [math.log(RECIPE.rate_weight_at(0.5, RECIPE.target_bpp * rate)) for rate in rates]
+    ends = math.log(RECIPE.lmbda_below), math.log(RECIPE.lmbda_above)
+    assert logarithms == pytest.approx(list(np.linspace(*ends, 5)))
 
 
 def test_the_target_is_relaxed_and_the_weight_halved_early() -> None:
