@@ -6,8 +6,10 @@ from microdose.base import Descriptor, LoadedBase, load_base
 from microdose.digest import digest_of
 
 FOLDER = Path(__file__).parent / "golden"
-VERSIONS = ("v1", "v1.1")
-"""v1.1 is of the same wire version: doses got changes in place of tensors, and parents."""
+VERSIONS = ("v1", "v1.1", "v1.2")
+"""All are of one wire version. v1.1: doses got changes in place of tensors, and parents. v1.2: full doses are
+coded by channel.
+"""
 SHIPPED = "shipped"
 """Of a base `medium-live` that was shipped once, and replaced: a corner of a photograph, and a full dose."""
 

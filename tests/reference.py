@@ -123,46 +123,71 @@ def dose_changes(blob: bytes, base: Any) -> list[tuple[Any, ...]]:
     """(slot, form, step, values or both factors) of every change of a dose (`base`: the base's JSON)."""
     parts = units(blob)
     _, _, kind, count = struct.unpack("<8sIBH", parts[4][:15])
-    assert kind % 128 in (2, 3, 4)
+    assert kind % 128 in (2, 3, 4, 5)
     reader = Reader(parts[5])
-    heads, lengths, contexts = [], [], []
+    heads = []
     for _ in range(count):
         tensor = base["tensors"][slot := reader.varint()]
-        form, step = reader.take(2)
-        size = tensor["length"] // 4
-        rows = 1 if math.prod(tensor["shape"][1:]) == 1 else tensor["shape"][0]
+        form, code = reader.take(2)
         rank = reader.take(1)[0] if form == 2 else 0
+        heads.append((slot, form, code, rank, tensor))
+    supply, found = Vectors(parts[5][reader.at :]), list[tuple[Any, ...]]()
+    for slot, form, code, rank, tensor in heads:
+        step = (8 + code % 8) * 2.0 ** (-4 - code // 8)
+        shape, size = tensor["shape"], tensor["length"] // 4
+        rows = 1 if math.prod(shape[1:]) == 1 else shape[0]
         sizes = {1: [rows], 2: [rows * rank, rank * size // rows], 3: [size]}[form]
-        heads.append((slot, form, (8 + step % 8) * 2.0 ** (-4 - step // 8), len(sizes)))
-        for part, length in enumerate(sizes):
-            lengths.append(length)
-            contexts.append((form, part, tensor["kind"]))
-    vectors = iter(learnt(parts[5][reader.at :], lengths, contexts))
-    return [(slot, form, step, *(next(vectors) for _ in range(n))) for slot, form, step, n in heads]
+        if kind % 128 == 5 and form == 3 and math.prod(shape[1:2]) > 1:
+            values = [by_channel(supply, (form, 0, tensor["kind"]), shape)]
+        else:
+            values = [supply.take(n, (form, part, tensor["kind"]), 6) for part, n in enumerate(sizes)]
+        found.append((slot, form, step, *values))
+    assert next(supply.far, None) is None
+    return found
 
 
-def learnt(payload: bytes, lengths: Sequence[int], contexts: Sequence[Any]) -> list[list[int]]:
-    """Vectors of these lengths under tables that learn."""
-    reader = Reader(payload)
-    coded = [reader.varint() for _ in range(reader.varint())]
-    far = iter([value // 2 if value % 2 == 0 else -(value + 1) // 2 for value in coded])
-    words = [word for (word,) in struct.iter_unpack("<I", payload[reader.at :])]
-    counts = {context: [max(1, 2 ** (5 - abs(k - 15))) for k in range(31)] + [1] for context in contexts}
-    supply = RangeDecoder(words)
-    found = []
-    for length, context in zip(lengths, contexts, strict=True):
+def by_channel(supply: "Vectors", context: Any, shape: Sequence[int]) -> list[int]:
+    """A vector w[R][C][K], its rows in parts of equal density."""
+    rows, channels, taps = shape[0], shape[1], math.prod(shape[2:])
+    held, values = [0] * channels, list[int]()
+    for r in range(rows):
+        densities = [(64 * (n + 1) // (taps * r + 16)).bit_length() for n in held]
+        row: dict[int, list[int]] = {}
+        for density in sorted(set(densities)):
+            there = [c for c in range(channels) if densities[c] == density]
+            part = supply.take(len(there) * taps, context, density)
+            row |= {c: part[k * taps : (k + 1) * taps] for k, c in enumerate(there)}
+        for c in range(channels):
+            held[c] += sum(value != 0 for value in row[c])
+            values += row[c]
+    return values
+
+
+class Vectors:
+    """Vectors under tables that learn."""
+
+    def __init__(self, payload: bytes) -> None:
+        reader = Reader(payload)
+        coded = [reader.varint() for _ in range(reader.varint())]
+        self.far = iter([value // 2 if value % 2 == 0 else -(value + 1) // 2 for value in coded])
+        self.supply = RangeDecoder([word for (word,) in struct.iter_unpack("<I", payload[reader.at :])])
+        self.counts: dict[Any, list[int]] = {}
+
+    def take(self, length: int, context: Any, density: int) -> list[int]:
+        """The next vector."""
+        first = [max(1, 2 ** (5 - abs(k - 15))) for k in range(31)] + [1]
+        first[15] = 32 << 6 - density
+        counts = self.counts.setdefault((context, density), first)
         vector: list[int] = []
         sizes = itertools.chain([16, 16, 32, 64], itertools.repeat(128))
         while len(vector) < length:
-            total = sum(counts[context])
-            row = [1 + count * (2**16 - 32) // total for count in counts[context]]
+            total = sum(counts)
+            row = [1 + count * (2**16 - 32) // total for count in counts]
             row[15] += 2**16 - sum(row)
-            block = [supply.slot(row) for _ in range(min(next(sizes), length - len(vector)))]
+            block = [self.supply.slot(row) for _ in range(min(next(sizes), length - len(vector)))]
             for slot in block:
-                counts[context][slot] += 24
-            while sum(counts[context]) > 2**15:
-                counts[context] = [(count + 1) // 2 for count in counts[context]]
-            vector += [next(far) if slot == 31 else slot - 15 for slot in block]
-        found.append(vector)
-    assert next(far, None) is None
-    return found
+                counts[slot] += 24
+            while sum(counts) > 2**15:
+                counts[:] = [(count + 1) // 2 for count in counts]
+            vector += [next(self.far) if slot == 31 else slot - 15 for slot in block]
+        return vector

@@ -7,14 +7,16 @@ it so far, and each block is coded under the table that the counts make at its b
 the same blocks, so it has the same table, and no table is sent. All of it is integer arithmetic:
 
     slot k of 0..31 is the value k - 15; slot 31 stands for every other value, given among the escapes
-    counts at first    2^(5-|value|), at least 1; slot 31: 1
+    counts at first    2^(5-|value|), at least 1; slot 31: 1; of value 0: 2^(11-density) of the context
     after a block      + 24 for each symbol in it; while they sum to over 2^15, every count := ceil(count / 2)
     table              frequency[k] = 1 + floor(count[k] * (2^16 - 32) / sum of counts), the rest to value 0
+
+Both coders are told runs one by one, so that a run's context may follow from the values of those before it.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
-from typing import NamedTuple
+from collections.abc import Iterator
+from itertools import count
+from typing import NamedTuple, Protocol
 
 import constriction
 import numpy as np
@@ -33,108 +35,143 @@ MOST = 2**15
 BLOCKS = (16, 16, 32, 64, 128)
 """Lengths of the first blocks of a run; all after them are as long as the last."""
 
+DENSEST = 6
+"""Where values are expected to differ from 0 about as often as not."""
+
 Values = NDArray[np.int32]
 
 
-class Run(NamedTuple):
-    """A stretch of `length` values of one context."""
+class Context(NamedTuple):
+    """What is coded alike: runs of one number and density, 0..DENSEST, each step of which stands for twice as
+    many values that differ from 0.
+    """
 
-    context: int
-    length: int
+    number: int
+    density: int = DENSEST
+
+
+class Coder(Protocol):
+    """Either direction: an encoder codes the values that it is given and gives them back, a decoder only
+    looks how many there are, and gives those that were coded.
+    """
+
+    def code(self, context: Context, values: Values) -> Values:
+        """One run."""
 
 
 class Counts:
     """What one context has learnt."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: Context) -> None:
         self.counts = START.copy()
+        self.counts[REACH] <<= DENSEST - context.density
+        self.total = int(self.counts.sum())
 
     def table(self) -> object:
         """The model of the next block, a constriction table with slots as its symbols."""
-        frequency = 1 + self.counts * (TOTAL - SLOTS) // self.counts.sum()
+        frequency = 1 + self.counts * (TOTAL - SLOTS) // self.total
         frequency[REACH] += TOTAL - frequency.sum()
         return constriction.stream.model.Categorical(frequency.astype(np.float64), perfect=False)
 
-    def learn(self, slots: NDArray[np.int32]) -> None:
+    def learn(self, slots: Values) -> None:
         """Take in the slots of a block."""
         self.counts += GAIN * np.bincount(slots, minlength=SLOTS)
-        while self.counts.sum() > MOST:
+        self.total += GAIN * len(slots)
+        while self.total > MOST:
             self.counts = (self.counts + 1) // 2
+            self.total = int(self.counts.sum())
 
 
-def encode(values: Sequence[Values], contexts: Sequence[int]) -> bytes:
-    """Code int32 vectors, each under the context of this number. Any int32 can be coded."""
-    slots = [_slots_of(each) for each in values]
-    coder = constriction.stream.queue.RangeEncoder()
-    for counts, run, start, end in _blocks(
-        [Run(*pair) for pair in zip(contexts, map(len, values), strict=True)]
-    ):
-        block = slots[run][start:end]
-        coder.encode(block, counts.table())
-        counts.learn(block)
-    far = [zigzag(each[where == ESCAPE]) for each, where in zip(values, slots, strict=True)]
-    escapes = np.concatenate([np.empty(0, np.uint32), *far])
-    words: NDArray[np.uint32] = coder.get_compressed()
-    return write_varint(len(escapes)) + write_varints(escapes) + words.astype("<u4").tobytes()
+class Contexts(dict[Context, Counts]):
+    """What all contexts have learnt."""
+
+    def __missing__(self, context: Context) -> Counts:
+        self[context] = Counts(context)
+        return self[context]
 
 
-def decode(payload: bytes, runs: Sequence[Run]) -> list[Values]:
-    """The vectors of these runs. Time and memory are bounded by their lengths and the payload.
+class Encoder:
+    """Codes runs. Any int32 can be coded."""
 
-    Raises CorruptStream where the payload cannot be what `encode` made. What guards against the changes that
-    it does not notice is the CRC around it.
+    def __init__(self) -> None:
+        self._contexts = Contexts()
+        self._coder = constriction.stream.queue.RangeEncoder()
+        self._far = [np.empty(0, np.uint32)]
+
+    def code(self, context: Context, values: Values) -> Values:
+        """Code a run; gives it back."""
+        counts, slots = self._contexts[context], _slots_of(values)
+        for block in _blocks(slots):
+            self._coder.encode(block, counts.table())
+            counts.learn(block)
+        self._far.append(zigzag(values[slots == ESCAPE]))
+        return values
+
+    def payload(self) -> bytes:
+        """All that was coded."""
+        escapes = np.concatenate(self._far)
+        words: NDArray[np.uint32] = self._coder.get_compressed()
+        return write_varint(len(escapes)) + write_varints(escapes) + words.astype("<u4").tobytes()
+
+
+class Decoder:
+    """Gives back, run by run, what an encoder has coded: in all `length` values, which bound its memory.
+
+    Everything raises CorruptStream where the payload cannot be what `Encoder` made. What guards against the
+    changes that it does not notice is the CRC around it.
     """
-    begins = _begins(runs)
-    n_escapes, at = read_varint(payload, 0)
-    if n_escapes > begins[-1]:
-        raise CorruptStream(f"{n_escapes} escapes for {begins[-1]} values of a dose")
-    far, at = read_varints(payload, at, n_escapes)
-    slots = _decode_slots(payload[at:], runs)
-    escaped = np.flatnonzero(slots == ESCAPE)
-    if len(escaped) != n_escapes:
-        raise CorruptStream(f"{len(escaped)} values of a dose escape their table, {n_escapes} are given")
-    slots -= REACH
-    slots[escaped] = unzigzag(far)
-    return [slots[begin:end] for begin, end in pairwise(begins)]
+
+    def __init__(self, payload: bytes, length: int) -> None:
+        n_escapes, at = read_varint(payload, 0)
+        if n_escapes > length:
+            raise CorruptStream(f"{n_escapes} escapes for {length} values of a dose")
+        far, at = read_varints(payload, at, n_escapes)
+        self._far, self._escapes = unzigzag(far), 0
+        words = payload[at:]
+        if len(words) % 4:
+            raise CorruptStream(f"range coder data of {len(words)} bytes is not a whole number of words")
+        self._contexts = Contexts()
+        self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(words, "<u4").astype(np.uint32))
+
+    def code(self, context: Context, values: Values) -> Values:
+        """The next run, as long as `values`."""
+        counts, slots = self._contexts[context], np.empty(len(values), np.int32)
+        for block in _blocks(slots):
+            try:
+                block[:] = self._coder.decode(counts.table(), len(block))
+            except AssertionError:  # how constriction reports words that no encoder can have written
+                raise CorruptStream("the range coder data is not valid for a dose") from None
+            counts.learn(block)
+        escaped = np.flatnonzero(slots == ESCAPE)
+        far = self._far[self._escapes : self._escapes + len(escaped)]
+        if len(far) < len(escaped):
+            raise CorruptStream(f"more values of a dose escape their table than the {len(self._far)} given")
+        self._escapes += len(escaped)
+        slots -= REACH
+        slots[escaped] = far
+        return slots
+
+    def end(self) -> None:
+        """Check that nothing is left."""
+        if self._escapes < len(self._far):
+            raise CorruptStream(
+                f"{self._escapes} values of a dose escape their table, {len(self._far)} are given"
+            )
+        if not self._coder.maybe_exhausted():
+            raise CorruptStream("range coder data goes on after the last value")
 
 
-def _blocks(runs: Sequence[Run]) -> Iterator[tuple[Counts, int, int, int]]:
-    """(context, number of the run, start, end) of every block, in coding order."""
-    contexts: dict[int, Counts] = {}
-    for number, run in enumerate(runs):
-        counts = contexts.setdefault(run.context, Counts())
-        start = 0
-        for block in range(run.length):
-            if start >= run.length:
-                break
-            end = min(run.length, start + BLOCKS[min(block, len(BLOCKS) - 1)])
-            yield counts, number, start, end
-            start = end
+def _blocks(slots: Values) -> Iterator[Values]:
+    """Views of a run's blocks."""
+    start = 0
+    for number in count():
+        if start >= len(slots):
+            return
+        end = start + BLOCKS[min(number, len(BLOCKS) - 1)]
+        yield slots[start:end]
+        start = end
 
 
-def _begins(runs: Sequence[Run]) -> list[int]:
-    """Where each run begins among all values, and where the last one ends."""
-    return list(accumulate((run.length for run in runs), initial=0))
-
-
-def _slots_of(values: Values) -> NDArray[np.int32]:
+def _slots_of(values: Values) -> Values:
     inside = np.abs(values.astype(np.int64)) <= REACH
     return np.where(inside, values + REACH, ESCAPE).astype(np.int32)
-
-
-def _decode_slots(words: bytes, runs: Sequence[Run]) -> NDArray[np.int32]:
-    if len(words) % 4:
-        raise CorruptStream(f"range coder data of {len(words)} bytes is not a whole number of words")
-    begins = _begins(runs)
-    slots = np.empty(begins[-1], np.int32)
-    coder = constriction.stream.queue.RangeDecoder(np.frombuffer(words, "<u4").astype(np.uint32))
-    try:
-        for counts, run, start, end in _blocks(runs):
-            block = coder.decode(counts.table(), end - start)
-            counts.learn(block)
-            slots[begins[run] + start : begins[run] + end] = block
-    except AssertionError:  # how constriction reports words that no encoder can have written
-        raise CorruptStream(f"range coder data of {len(words)} bytes is not valid for a dose") from None
-    if not coder.maybe_exhausted():
-        raise CorruptStream("range coder data goes on after the last value")
-    return slots

@@ -3,15 +3,22 @@
     changes := (slot varint · form u8 · step u8 [· rank u8, of a LOW_RANK]) * count · values as in adaptive.py
 
 Heads are in the order of slots, those of one slot in the order of forms. Values of one form, of one side of a
-product and of one kind of tensor learn together: they are one context.
+product and of one kind of tensor learn together. Differences of a convolution's weights, which are mostly
+zeros, lie where input channels matter; so they come row by row, and learn together with those of channels
+that have held about as many values so far (`by_channel`; older lists are without):
+
+    row r of w[R][C][taps]: density of a channel = bit length of floor(64 (n + 1) / (taps r + 16)), n of whose
+    values in the rows before are not 0; for each density, from the lowest: the values of its channels, a run
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 
-from microdose import adaptive
+import numpy as np
+
+from microdose.adaptive import Coder, Context, Decoder, Encoder, Values
 from microdose.base import LoadedBase, TensorSlot
 from microdose.changes import (
     FORMS,
@@ -33,32 +40,57 @@ from microdose.varint import read_varint, write_varint
 _KINDS = ("weight", "bias", "gain")
 
 
-def pack_changes(changes: Sequence[Change], base: LoadedBase) -> bytes:
+def pack_changes(changes: Sequence[Change], base: LoadedBase, *, by_channel: bool) -> bytes:
     """The coded list. Raises CorruptStream for changes that are not in order."""
     _check_order([(change.slot, FORMS[type(change)]) for change in changes])
-    values, contexts = [], []
+    coder = Encoder()
     for change in changes:
         for number, part in enumerate(parts_of(change)):
-            values.append(part.ravel())
-            contexts.append(_context(FORMS[type(change)], number, base.slot(change.slot)))
-    return b"".join(map(_pack_head, changes)) + adaptive.encode(values, contexts)
+            _code(coder, FORMS[type(change)], number, base.slot(change.slot), part, by_channel)
+    return b"".join(map(_pack_head, changes)) + coder.payload()
 
 
-def parse_changes(payload: bytes, count: int, base: LoadedBase) -> tuple[Change, ...]:
+def parse_changes(payload: bytes, count: int, base: LoadedBase, *, by_channel: bool) -> tuple[Change, ...]:
     """The changes of a coded list of `count`. Raises CorruptStream or DoseMismatch; allocates no more than
     the tensors of the base have values.
     """
     heads, at = _parse_heads(payload, count, base)
-    runs = [
-        adaptive.Run(_context(head.form, part, head.slot), prod(shape))
-        for head in heads
-        for part, shape in enumerate(head.shapes)
-    ]
-    values = iter(adaptive.decode(payload[at:], runs))
-    changes = tuple(head.change(values) for head in heads)
+    coder = Decoder(payload[at:], sum(prod(shape) for head in heads for shape in head.shapes))
+    changes = []
+    for head in heads:
+        parts = [
+            _code(coder, head.form, number, head.slot, np.zeros(shape, np.int32), by_channel)
+            for number, shape in enumerate(head.shapes)
+        ]
+        changes.append(head.change(parts))
+    coder.end()
     for change in changes:
         check_change(change, base.slot(change.slot))
-    return changes
+    return tuple(changes)
+
+
+def _code(
+    coder: Coder, form: Form, number: int, slot: TensorSlot, values: Values, by_channel: bool
+) -> Values:
+    """One array of a change, in either direction."""
+    context = (2 * form + number) * len(_KINDS) + _KINDS.index(slot.kind)
+    if by_channel and form is Form.ADD and prod(values.shape[1:2]) > 1:
+        return _code_channels(coder, context, values)
+    return coder.code(Context(context), values.ravel()).reshape(values.shape)
+
+
+def _code_channels(coder: Coder, context: int, values: Values) -> Values:
+    """Differences of the weights [R, C, ...] of a convolution."""
+    rows = values.reshape(*values.shape[:2], -1)
+    found, taps = np.empty_like(rows), rows.shape[2]
+    held = np.zeros(rows.shape[1], np.int64)
+    for r, row in enumerate(rows):
+        _, density = np.frexp(64 * (held + 1) // (taps * r + 16))  # its exponent is the bit length
+        for each in np.unique(density):
+            there = density == each
+            found[r, there] = coder.code(Context(context, int(each)), row[there].ravel()).reshape(-1, taps)
+        held += np.count_nonzero(found[r], axis=1)
+    return found.reshape(values.shape)
 
 
 def _pack_head(change: Change) -> bytes:
@@ -80,12 +112,11 @@ class _Head:
     def shapes(self) -> Sequence[tuple[int, ...]]:
         return part_shapes(self.form, self.rank, self.slot)
 
-    def change(self, parts: Iterator[adaptive.Values]) -> Change:
-        """The change, with as many of the vectors as it needs."""
-        arrays = [next(parts).reshape(shape) for shape in self.shapes]
+    def change(self, parts: Sequence[Values]) -> Change:
+        """The change, with the arrays that it consists of."""
         if self.form is Form.LOW_RANK:
-            return LowRank(self.number, self.step, *arrays)
-        return (Scale if self.form is Form.SCALE else Add)(self.number, self.step, *arrays)
+            return LowRank(self.number, self.step, *parts)
+        return (Scale if self.form is Form.SCALE else Add)(self.number, self.step, *parts)
 
 
 def _parse_heads(payload: bytes, count: int, base: LoadedBase) -> tuple[list[_Head], int]:
@@ -117,10 +148,6 @@ def _form(payload: bytes, at: int) -> Form:
         return Form(payload[at])
     except (IndexError, ValueError):
         raise CorruptStream(f"no known form of change at byte {at}") from None
-
-
-def _context(form: Form, part: int, slot: TensorSlot) -> int:
-    return (2 * form + part) * len(_KINDS) + _KINDS.index(slot.kind)
 
 
 def _check_order(places: Sequence[tuple[int, Form]]) -> None:

@@ -3,7 +3,8 @@
     DOSE_HEADER  := base digest prefix 8 bytes · epoch u32 · kind u8 · change count u16 [· parent 8 bytes]
     DOSE_TENSORS := changes as in change_list.py
 
-Doses of wire kinds 0 and 1 are older: their tensors are coded as in legacy.py, and only read.
+Doses of wire kinds 0, 1 and 4 are older, and only read: the tensors of the first two are coded as in
+legacy.py, the changes of the last without regard to channels.
 
 A dose may build on another one, its parent, named by the first 8 bytes of its SHA-256: then its differences
 are to the weights that the parent leads to. The high bit of `kind` says so: a program that knows no parents
@@ -50,9 +51,11 @@ class DoseKind(StrEnum):
     FULL = "full"
 
 
-WIRE_KINDS = (DoseKind.NONE, DoseKind.FULL, DoseKind.GAINS, DoseKind.LOW_RANK, DoseKind.FULL)
+WIRE_KINDS = (DoseKind.NONE, DoseKind.FULL, DoseKind.GAINS, DoseKind.LOW_RANK, DoseKind.FULL, DoseKind.FULL)
 """The kind that each number on the wire stands for: only ever append."""
-_FIRST_WITH_CHANGES = 2
+_FIRST_WITH_CHANGES, _FIRST_BY_CHANNEL = 2, 5
+_WRITTEN = {kind: number for number, kind in enumerate(WIRE_KINDS)}
+"""The newest number of each kind."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,9 +80,10 @@ def pack_dose(dose: Dose, base: LoadedBase) -> bytes:
     _check(dose, base)
     if dose.kind is DoseKind.NONE:
         raise CorruptStream("a dose of kind none has no bytes: send no dose")
-    kind = WIRE_KINDS.index(dose.kind, _FIRST_WITH_CHANGES) | (_BUILDS_ON if dose.parent else 0)
+    number = _WRITTEN[dose.kind]
+    kind = number | (_BUILDS_ON if dose.parent else 0)
     header = _HEADER.pack(dose.base_prefix, dose.epoch, kind, len(dose.changes)) + dose.parent
-    tensors = pack_changes(dose.changes, base)
+    tensors = pack_changes(dose.changes, base, by_channel=number >= _FIRST_BY_CHANNEL)
     return write_blob((Unit(UnitType.DOSE_HEADER, header), Unit(UnitType.DOSE_TENSORS, tensors)))
 
 
@@ -90,8 +94,12 @@ def parse_dose(data: bytes, base: LoadedBase) -> Dose:
         raise CorruptStream("not a dose: it must hold a dose header and dose tensors, in this order")
     base_prefix, epoch, number, count, parent = _parse_header(units[0].payload)
     _check_base(base_prefix, base)
-    parse = parse_tensors if number < _FIRST_WITH_CHANGES else parse_changes
-    return Dose(base_prefix, epoch, WIRE_KINDS[number], parse(units[1].payload, count, base), parent)
+    changes: tuple[Change, ...]
+    if number < _FIRST_WITH_CHANGES:
+        changes = parse_tensors(units[1].payload, count, base)
+    else:
+        changes = parse_changes(units[1].payload, count, base, by_channel=number >= _FIRST_BY_CHANNEL)
+    return Dose(base_prefix, epoch, WIRE_KINDS[number], changes, parent)
 
 
 def apply_dose(student: bytes, base: LoadedBase, dose: Dose) -> bytes:

@@ -113,9 +113,10 @@ def test_the_decoder_written_from_the_specification_agrees() -> None:
     assert max(map(abs, symbols)) > 2**29
 
 
-def test_a_dose_on_a_dose_gives_its_weights_bit_for_bit() -> None:
-    base, expected = golden_base("v1.1"), json.loads(golden("v1.1", "expected.json"))
-    chain = [golden("v1.1", name) for name in ("dose.mdse", "child.mdse")]
+@pytest.mark.parametrize("version", VERSIONS[1:])
+def test_a_dose_on_a_dose_gives_its_weights_bit_for_bit(version: str) -> None:
+    base, expected = golden_base(version), json.loads(golden(version, "expected.json"))
+    chain = [golden(version, name) for name in ("dose.mdse", "child.mdse")]
     assert digest_of(dosed_student(base, chain)) == expected["child_student"]
     assert parse_dose(chain[1], base).parent.hex() == digest_of(chain[0])[7:23]
 
@@ -126,13 +127,14 @@ def test_the_specification_covers_older_doses_too() -> None:
     assert reference.dose_values(data, json.loads(golden("v1", "base.json"))) == wanted
 
 
+@pytest.mark.parametrize("version", VERSIONS[1:])
 @pytest.mark.parametrize("name", ["dose.mdse", "child.mdse"])
-def test_the_specification_covers_changes(name: str) -> None:
-    base, data = golden_base("v1.1"), golden("v1.1", name)
+def test_the_specification_covers_changes(version: str, name: str) -> None:
+    base, data = golden_base(version), golden(version, name)
     wanted = [
         (each.slot, FORMS[type(each)], each.step, *each_part(each)) for each in parse_dose(data, base).changes
     ]
-    assert reference.dose_changes(data, json.loads(golden("v1.1", "base.json"))) == wanted
+    assert reference.dose_changes(data, json.loads(golden(version, "base.json"))) == wanted
 
 
 def each_part(change: Change) -> list[list[int]]:

@@ -30,6 +30,7 @@ TINY = tiny_sequence()
 DECODER = Decoder(BASE, threads=1)
 GRAPHS = {digest_of(data): data for data in (BASE.student, BASE.hyper)}
 TABLES = gaussian_tables([0.1, 1.0, 30.0])
+CONTEXTS = (adaptive.Context(0), adaptive.Context(1, 2), adaptive.Context(0))
 INDEX = np.resize(np.array([0, 1, 2], np.uint8), 300)
 
 
@@ -49,8 +50,17 @@ def decode_symbols(data: bytes) -> None:
 
 
 def decode_vectors(data: bytes) -> None:
-    values = adaptive.decode(data, [adaptive.Run(context, 80) for context in (0, 1, 0)])
-    assert [len(vector) for vector in values] == [80] * 3
+    coder = adaptive.Decoder(data, 240)
+    for context in CONTEXTS:
+        assert len(coder.code(context, np.zeros(80, np.int32))) == 80
+    coder.end()
+
+
+def encoded_vectors() -> bytes:
+    coder = adaptive.Encoder()
+    for context in CONTEXTS:
+        coder.code(context, np.arange(-40, 40, dtype=np.int32))
+    return coder.payload()
 
 
 def watch_y4m(data: bytes) -> None:
@@ -66,7 +76,8 @@ READERS: dict[str, tuple[Reader, bytes]] = {
     "picture": (DECODER.decode, tiny_segment(BASE)),
     "dose": (use_dose, tiny_dose(BASE)),
     "legacy dose": (use_dose, golden("v1", "dose.mdse")),
-    "vectors": (decode_vectors, adaptive.encode([np.arange(-40, 40, dtype=np.int32)] * 3, [0, 1, 0])),
+    "dose without channels": (use_dose, golden("v1.1", "dose.mdse")),
+    "vectors": (decode_vectors, encoded_vectors()),
     "manifest": (parse_manifest, TINY.manifest.to_bytes()),
     "mds": (read_mds, write_mds(TINY.manifest, TINY.blobs)),
     "base": (

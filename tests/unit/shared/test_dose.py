@@ -58,6 +58,14 @@ def test_zeros_are_nearly_free() -> None:
     assert len(pack_dose(dose_of(*zeros), BASE)) < 100
 
 
+def test_where_few_channels_matter_their_values_are_cheap() -> None:
+    live = np.rint(np.random.default_rng(1).laplace(0, 2, SLOTS[2].shape)).astype(np.int32)
+    live[:, 1:] = 0
+    spread = np.random.default_rng(2).permutation(live.ravel()).reshape(live.shape)
+    cheap, dear = (len(pack_dose(dose_of(Add(2, 0.5, values)), BASE)) for values in (live, spread))
+    assert cheap < 0.7 * dear
+
+
 def test_gains_cost_a_byte_or_so_for_each_channel() -> None:
     values = np.rint(np.random.default_rng(0).laplace(0, 1, 768)).astype(np.int32)
     assert len(pack_dose(dose_of(Scale(2, 2.0**-6, values)), BASE)) < 320
