@@ -55,7 +55,7 @@ class Published:
         if not chosen and not path.is_file() and (tensors := self.installed()) is not None:
             return self._keep(tensors)
         if not path.is_file():
-            raise NotFound(f"no {self.title} weights at {path}: fetch them with `python -m {self.module}`")
+            raise NotFound(f"no {self.title} weights at {path}: {self._advice(path)}")
         return path
 
     def load(self, path: Path) -> Tensors:
@@ -63,7 +63,7 @@ class Published:
         tensors = _read(path)
         if tensors is None or fingerprint(tensors) != self.fingerprint:
             wrong = f"{path} does not hold the known {self.title} weights"
-            raise DigestMismatch(f"{wrong}: fetch them with `python -m {self.module}`")
+            raise DigestMismatch(f"{wrong}: {self._advice(path)}")
         return tensors
 
     def fetch(self) -> Path:
@@ -75,6 +75,13 @@ class Published:
                 return path
         tensors = self.installed()
         return self._keep(self.make() if tensors is None else tensors)
+
+    def _advice(self, path: Path) -> str:
+        fetch = f"fetch them with `python -m {self.module}`"
+        chosen = os.environ.get(self.variable)
+        if chosen and path == Path(chosen):  # what is fetched goes elsewhere
+            return f"let {self.variable} name another file, or unset it and {fetch}"
+        return fetch
 
     def _keep(self, tensors: Tensors) -> Path:
         path = self._place()

@@ -77,6 +77,19 @@ def test_another_file_may_be_chosen(
     assert weights.find() == tmp_path / "own.safetensors"
 
 
+def test_who_has_chosen_a_file_is_told_of_it(
+    weights: Published, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """To fetch them alone would not put them there."""
+    own = tmp_path / "own.safetensors"
+    monkeypatch.setenv("CHOSEN", str(own))
+    with pytest.raises(NotFound, match=r"own.* let CHOSEN name another file, or unset it and fetch"):
+        weights.find()
+    save_file({"a": TENSORS["a"] + 1}, own)
+    with pytest.raises(DigestMismatch, match=r"own.* let CHOSEN name another file, or unset it and fetch"):
+        weights.load(weights.find())
+
+
 @pytest.mark.parametrize("module", [dists_weights, lpips_weights])
 def test_who_misses_them_is_told_the_command(
     module: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
