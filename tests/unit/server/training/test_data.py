@@ -6,7 +6,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microdose_server.training.data import Photos, Pixels, crops, identity_of, sizes_of, split_held_out
+from microdose_server.training.data import (
+    Photos,
+    Pixels,
+    Window,
+    areas,
+    crops,
+    cut,
+    draw,
+    identity_of,
+    sizes_of,
+    split_held_out,
+)
 
 
 def batches(photos: list[Pixels], seed: int, count: int = 3) -> torch.Tensor:
@@ -40,6 +51,18 @@ def test_crops_show_the_photograph(photographs: list[Pixels]) -> None:
     for shown in batches([photo], 0):
         pixels = np.rint(shown.permute(1, 2, 0).numpy() * 255)
         assert np.array_equal(pixels, photo) or np.array_equal(pixels, photo[:, ::-1])
+
+
+@pytest.mark.parametrize("side", [32, 50])
+def test_crops_are_mirrored_as_they_were_drawn(photographs: list[Pixels], side: int) -> None:
+    plain, mirrored = (cut(photographs, [Window(0, 100, 50, side, flip)], 32) for flip in (False, True))
+    assert torch.equal(mirrored, plain.flip(3))
+    assert not torch.equal(mirrored, plain)
+
+
+def test_half_of_the_crops_are_mirrored() -> None:
+    drawn = draw([(64, 64)], areas([(64, 64)]), 400, 32, np.random.default_rng(0))
+    assert sum(window.mirrored for window in drawn) / 400 == pytest.approx(0.5, abs=0.1)
 
 
 def test_photographs_are_drawn_by_area() -> None:

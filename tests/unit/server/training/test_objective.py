@@ -92,6 +92,14 @@ def test_lpips_sees_only_some_crops(tiny_teacher: Teacher, lpips: LPIPS, x: torc
     assert some.lpips == pytest.approx(first, rel=1e-3)
 
 
+def test_of_more_processes_than_crops_for_lpips_each_sees_one(
+    tiny_teacher: Teacher, lpips: LPIPS, x: torch.Tensor
+) -> None:
+    recipe = Recipe(perceptual_crops=4, perceptual_phases=1)
+    one, few = (stage_one_loss(tiny_teacher, lpips, x, recipe, 0.5, 1.0, Peers(0, n)) for n in (4, 8))
+    assert few.lpips == one.lpips > 0.0
+
+
 def test_lpips_looks_from_another_place_each_time(
     tiny_teacher: Teacher, lpips: LPIPS, x: torch.Tensor
 ) -> None:
