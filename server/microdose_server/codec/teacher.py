@@ -15,7 +15,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from microdose_server.codec.hyperprior import Hyperprior
+from microdose_server.codec.hyperprior import HyperOutput, Hyperprior
 from microdose_server.codec.initial import carry_thumbnail, initialise
 from microdose_server.codec.layers import (
     PreciseConv2d,
@@ -101,11 +101,16 @@ class Teacher(nn.Module):
         if not preset.norm:
             carry_thumbnail(self.g_a, self.g_s.head, self.g_s.tail)
 
-    def forward(self, x: Tensor) -> TeacherOutput:
+    def prior_of(self, x: Tensor) -> HyperOutput:
+        """All that happens before a picture is painted."""
         y = self.g_a(x)
         # Under autocast too: rounding and counting bits need single precision.
         with without_autocast(x.device):
-            prior = self.hyperprior(y)
+            output: HyperOutput = self.hyperprior(y)
+        return output
+
+    def forward(self, x: Tensor) -> TeacherOutput:
+        prior = self.prior_of(x)
         return TeacherOutput(self.g_s(prior.y_hat), prior.y_hat, prior.bits, prior.rounded_bits)
 
 

@@ -18,7 +18,7 @@ from microdose_server.codec.discriminator import Discriminator
 from microdose_server.codec.teacher import Teacher, TeacherOutput
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.peers import ALONE, Peers
-from microdose_server.training.precision import reconstruct
+from microdose_server.training.precision import mixed, reconstruct
 from microdose_server.training.recipe import Recipe, StageTwo
 
 
@@ -69,10 +69,13 @@ def stage_three_loss(teacher: Teacher, x: Tensor, peers: Peers = ALONE) -> Teach
     """The rate of a batch. No other term has a gradient for the hyperprior: y_hat is y with an error of
     rounding, wherever the means lie.
     """
-    output = reconstruct(teacher, x)
+    with mixed(x.device):
+        prior = teacher.prior_of(x)
+        with torch.no_grad():  # the picture is for the log alone
+            x_hat = teacher.g_s(prior.y_hat)
     pixels = x.shape[0] * x.shape[2] * x.shape[3]
-    mse = torch.mean((output.x_hat.detach() - x) ** 2).item()
-    return TeacherLoss(output.bits / pixels, peers.mean(output.rounded_bits.item() / pixels), mse, 0.0)
+    mse = torch.mean((x_hat - x) ** 2).item()
+    return TeacherLoss(prior.bits / pixels, peers.mean(prior.rounded_bits.item() / pixels), mse, 0.0)
 
 
 def discriminator_loss(discriminator: Discriminator, x: Tensor, output: TeacherOutput) -> Tensor:

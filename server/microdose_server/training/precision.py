@@ -28,7 +28,11 @@ def as_placed(x: Tensor, device: str) -> Tensor:
 
 def reconstruct(teacher: Teacher, x: Tensor) -> TeacherOutput:
     """A teacher's forward pass on the batch x: in bfloat16 on a GPU, in x's own precision elsewhere."""
-    kind = x.device.type
-    with torch.autocast(kind, dtype=torch.bfloat16, enabled=kind == "cuda"):
+    with mixed(x.device):
         output: TeacherOutput = teacher(x)
     return output
+
+
+def mixed(device: torch.device) -> torch.autocast:
+    """Inside, what a teacher does on a GPU is in bfloat16 where that is enough."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
