@@ -26,12 +26,13 @@ from microdose_server.distil.generic import Aim, GenericRun, distil_generic, gen
 from microdose_server.distil.progress import Progress
 from microdose_server.stopping import noting_signals
 from microdose_server.training.batches import Batches
-from microdose_server.training.checkpoint import read_saved
+from microdose_server.training.checkpoint import read_saved, write_saved
 from microdose_server.training.data import Pixels
 from microdose_server.training.denormal import flushed_denormals
 from microdose_server.training.loop import Budget
 from microdose_server.training.lpips import LPIPS
-from microdose_server.training.options import count, crop_side, positive, weight
+from microdose_server.training.options import count, crop_side, device, positive, weight
+from microdose_server.training.peers import must_be_here
 from microdose_server.training.photos import load_photos
 from microdose_server.training.precision import placed
 from microdose_server.training.recipe import CONTINUED, Recipe, settled
@@ -58,13 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     length.add_argument(
         "--hours", type=positive, metavar="H", help="hours of distillation, over all resumptions"
     )
-    parser.add_argument(
+    beginning = parser.add_mutually_exclusive_group()
+    beginning.add_argument(
         "--from",
         type=Path,
         dest="start",
         metavar="DIR",
         help="begin with the student of this shape of another teacher, in its folder",
     )
+    beginning.add_argument("--resume", action="store_true", help="go on from the checkpoint, as it began")
     parser.add_argument(
         "--alpha",
         type=_share,
@@ -81,9 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--crop", type=crop_side, metavar="N", help=f"their side in pixels (default: {Recipe.crop})"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, as it began")
     parser.add_argument("--name", help="name of the base (default: the folder's and the student's)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line instead of text")
 
 
@@ -91,6 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Distil, export, and leave the student's folder, and hyper.onnx beside the teacher."""
     folder, student_name = arguments.teacher, arguments.student
+    must_be_here(arguments.device)
     teacher = load_teacher(arguments.device, folder)
     checkpoint = folder / student_name / CHECKPOINT
     saved = read_checkpoint(checkpoint) if arguments.resume else None
@@ -185,13 +188,11 @@ def hyper_latents(teacher: Teacher, photos: Sequence[Pixels]) -> list[Tensor]:
 
 
 def _saver(path: Path) -> Callable[[GenericRun], None]:
-    """What writes checkpoints: beside the path and then over it, so that a kill leaves the last good one."""
+    """What writes checkpoints."""
 
     def save(training: GenericRun) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".writing")
-        torch.save(training.state(), temporary)
-        temporary.replace(path)
+        write_saved(training.state(), path)
 
     return save
 

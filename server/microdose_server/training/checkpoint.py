@@ -1,5 +1,6 @@
 """The state of a run: saved whole and atomically, refused when it belongs to another preset or stage."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from microdose.errors import NotFound, UnsupportedVersion
+from microdose.errors import NoSpace, NotFound, UnsupportedVersion
+from microdose_server.room import FULL
 
 
 @dataclass
@@ -41,10 +43,29 @@ class RunState:
 
 
 def save_state(state: RunState, path: Path) -> None:
-    """Write beside `path` and rename over it: a killed run leaves the last good checkpoint."""
+    """Write a checkpoint. Raises as `write_saved`."""
+    write_saved(vars(state), path)
+
+
+def write_saved(saved: Mapping[str, Any], path: Path) -> None:
+    """Write beside `path` and rename over it: what was saved there before stays until this one is whole.
+
+    Raises NoSpace where the disk is full.
+    """
     temporary = path.with_suffix(".writing")
-    torch.save(vars(state), temporary)
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:  # torch's own way to a file does not tell a full disk
+            torch.save(saved, file)
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise NoSpace(
+            f"{path.parent} took no checkpoint ({error.strerror}): make room there, and go on with --resume "
+            "from the last one, if there is one; it stays as it was"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_saved(path: Path) -> dict[str, Any]:
@@ -58,7 +79,7 @@ def read_saved(path: Path) -> dict[str, Any]:
 
 
 def load_state(path: Path, preset: str, stage: int | None = None) -> RunState:
-    """Read a checkpoint of `preset`, and of `stage` where one is given.
+    """Read a checkpoint of `preset`, and, to resume it, of `stage`.
 
     Raises:
         NotFound: there is none.
@@ -72,7 +93,7 @@ def load_state(path: Path, preset: str, stage: int | None = None) -> RunState:
         raise UnsupportedVersion(f"{path} holds something else than a teacher's run") from None
     if state.preset != preset:
         raise UnsupportedVersion(
-            f"{path} is a checkpoint of preset {state.preset!r}; resume it with --preset {state.preset}"
+            f"{path} is a checkpoint of preset {state.preset!r}; use it with --preset {state.preset}"
         )
     if stage not in (None, state.stage):
         raise UnsupportedVersion(

@@ -1,6 +1,7 @@
-"""Numbers of the command line: what no run can use is refused where it is parsed."""
+"""Numbers and names of the command line: what no run can use is refused where it is parsed."""
 
 import math
+import re
 from argparse import ArgumentTypeError
 
 from microdose_server.codec.teacher import STRIDE
@@ -47,3 +48,10 @@ def crop_side(text: str) -> int:
     if side < LEAST_CROP or side % STRIDE:
         raise ArgumentTypeError(f"must be a multiple of {STRIDE} and at least {LEAST_CROP}")
     return side
+
+
+def device(text: str) -> str:
+    """What computes, by its name; whether it is here is another question."""
+    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", text):
+        raise ArgumentTypeError("must be cpu, cuda or cuda:N")
+    return text

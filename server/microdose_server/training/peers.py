@@ -87,14 +87,21 @@ def _tensor(exchanged: object) -> Tensor:
 ALONE = Peers()
 
 
+def must_be_here(device: str) -> None:
+    """Raise Unavailable for a GPU that is not there."""
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and int(number or 0) >= (count := torch.cuda.device_count()):
+        found = f"has {count} of them, from cuda:0 on" if count else "has no GPU that torch can use"
+        raise Unavailable(f"there is no {device} here: this machine {found}; choose another --device, or cpu")
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Peers]:
     """Join the processes that `torchrun` started, each on a GPU of its own where `device` is cuda.
 
     Raises Unavailable for a GPU that is not there.
     """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise Unavailable("this machine has no GPU that torch can use; train with --device cpu")
+    must_be_here(device)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Peers(device=device)
         return

@@ -102,7 +102,9 @@ def _drawn(decoded: Decoded, number: int) -> Pixels:
     try:
         return decoded(number)
     except BadPicture as error:
-        raise BadPicture(f"{error}; repair it, and go on with --resume") from None
+        raise BadPicture(
+            f"{error}; repair it, and go on with --resume, or anew if nothing is saved"
+        ) from None
 
 
 def _complain(judged: Sequence[_Judged], least_side: int, source: Path) -> None:

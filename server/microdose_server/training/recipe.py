@@ -10,7 +10,7 @@ many times more in crops of much detail than in plain ones, which wastes bits on
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from microdose.errors import UnsupportedVersion
@@ -91,12 +91,13 @@ class Recipe:
         return weight * relaxed * (progress / self.rate_from_zero_until if rising else 1.0)
 
     def learning_rate_at(self, progress: float) -> float:
-        """Linear warm-up, a plateau, then half a cosine down to the least rate."""
+        """Linear warm-up, a plateau, then half a cosine down to the least rate, if that is less."""
         if progress < self.warm_up:
             return self.learning_rate * progress / self.warm_up
         fall = max(0.0, (progress - self.constant_until) / (1.0 - self.constant_until))
         cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, fall)))
-        return self.least_learning_rate + (self.learning_rate - self.least_learning_rate) * cosine
+        least = min(self.least_learning_rate, self.learning_rate)
+        return least + (self.learning_rate - least) * cosine
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,11 @@ STAGES: Mapping[int, type[Recipe]] = {1: Recipe, 2: StageTwo, 3: StageThree}
 """The recipe of each stage, with its defaults."""
 
 
+def option_of(name: str) -> str:
+    """The option of the command line that tells a recipe its field `name`."""
+    return {"lmbda_above": "--lmbda", "frozen": "--frozen-encoder"}.get(name, f"--{name.replace('_', '-')}")
+
+
 def inherited(recipe: Mapping[str, Any], stage: int) -> dict[str, Any]:
     """What a stage takes over of the recipe of the teacher that it begins with, as far as that is known: its
     loss, and its crops, but to or from stage 3, whose crops are its own.
@@ -152,12 +158,18 @@ def inherited(recipe: Mapping[str, Any], stage: int) -> dict[str, Any]:
 def settled(default: Plan, given: Mapping[str, Any], kept: Mapping[str, Any]) -> Plan:
     """By what a run learns: `default` with what is `given`, or, resumed, what its checkpoint has `kept`.
 
-    Raises UnsupportedVersion where something given differs from what is kept.
+    Raises UnsupportedVersion where something given differs from what is kept, or this version does not know
+    what is.
     """
+    if unknown := sorted(kept.keys() - {each.name for each in fields(default)}):
+        raise UnsupportedVersion(
+            f"the checkpoint's run learns by {', '.join(unknown)}, of which this version knows nothing: "
+            "go on with the version that began it, or start another run"
+        )
     for name, value in given.items():
         if name in kept and kept[name] != value:
             raise UnsupportedVersion(
-                f"the checkpoint's run has {name} {kept[name]} and cannot go on with {value}: "
+                f"the checkpoint's run has {option_of(name)} {kept[name]} and cannot go on with {value}: "
                 "leave the option out, or start another run"
             )
     return replace(default, **{**given, **kept})

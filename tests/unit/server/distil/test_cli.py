@@ -146,13 +146,28 @@ def test_an_interrupted_distillation_goes_on(
         assert state["aim"] == {"alpha": 0.5, "features": 0.1}
     capsys.readouterr()
     assert main([*command, "--steps", "5", "--resume", "--alpha", "1"]) == 1
-    assert "has alpha 0.5 and cannot go on with 1.0" in capsys.readouterr().err
+    assert "has --alpha 0.5 and cannot go on with 1.0" in capsys.readouterr().err
     assert main([*command, "--steps", "5", "--resume"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line)["step"] == 5
     assert load_base(folder, "tiny")
     assert main([*command, "--steps", "3", "--resume"]) == 1
     assert "no checkpoint at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--resume", "--from", "other"), "--from: not allowed with argument --resume"),
+        (("--device", "tpu"), "--device: must be cpu, cuda or cuda:N"),
+    ],
+)
+def test_what_no_run_can_do_is_refused(
+    tmp_path: Path, options: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["distil", str(tmp_path), str(tmp_path), "--steps", "1", *options])
+    assert told in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_student_is_refused(tiny_teacher: Teacher, tmp_path: Path) -> None:

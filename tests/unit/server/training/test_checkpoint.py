@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from microdose.errors import NotFound, UnsupportedVersion
+from microdose.errors import NoSpace, NotFound, UnsupportedVersion
 from microdose_server.training.checkpoint import RunState, load_state, save_state
 from microdose_server.training.recipe import ENCODER, Recipe
 
@@ -31,7 +31,7 @@ def test_everything_comes_back(tmp_path: Path, state: RunState) -> None:
 
 def test_another_preset_is_refused(tmp_path: Path, state: RunState) -> None:
     save_state(state, tmp_path / "run.pt")
-    with pytest.raises(UnsupportedVersion, match="resume it with --preset tiny"):
+    with pytest.raises(UnsupportedVersion, match="use it with --preset tiny"):
         load_state(tmp_path / "run.pt", "medium")
 
 
@@ -61,6 +61,18 @@ def test_a_failed_save_leaves_the_last_checkpoint(tmp_path: Path, state: RunStat
     state.optimizer = {"not storable": lambda: None}
     with pytest.raises(Exception, match=r"pickle|lambda"):
         save_state(state, path)
+    assert path.read_bytes() == kept
+    assert [each.name for each in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_alone(tmp_path: Path, state: RunState) -> None:
+    path = tmp_path / "run.pt"
+    save_state(state, path)
+    kept = path.read_bytes()
+    (tmp_path / "run.writing").symlink_to("/dev/full")
+    with pytest.raises(NoSpace, match=r"No space left on device\): make room there, .* --resume"):
+        save_state(state, path)
+    assert [each.name for each in tmp_path.iterdir()] == ["run.pt"]
     assert path.read_bytes() == kept
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, distributed
 
-from microdose.errors import BadUpload, Diverged
+from microdose.errors import BadUpload, Diverged, Unavailable
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
 from microdose_server.evaluate.ports import free_port
@@ -24,7 +24,7 @@ from microdose_server.training.adversarial import AdversarialRun
 from microdose_server.training.checkpoint import load_state
 from microdose_server.training.loop import Budget, Run, StepReport, train
 from microdose_server.training.lpips import LPIPS
-from microdose_server.training.peers import ALONE, Peers, joined
+from microdose_server.training.peers import ALONE, Peers, joined, must_be_here
 from microdose_server.training.recipe import Recipe, StageTwo
 from tests.photos import photo
 
@@ -204,6 +204,25 @@ def test_what_they_exchange(tmp_path: Path) -> None:
 
 def test_all_stop_where_one_diverges() -> None:
     together(diverging)
+
+
+@pytest.mark.parametrize(
+    ("device", "count", "told"),
+    [
+        ("cuda", 0, "no GPU"),
+        ("cuda:7", 1, r"no cuda:7 here: .* 1 of them, from cuda:0"),
+        ("cuda:2", 2, "2 of"),
+    ],
+)
+def test_a_gpu_that_is_not_here_is_refused(
+    device: str, count: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(Unavailable, match=told):
+        must_be_here(device)
+    with pytest.raises(Unavailable, match=told), joined(device):
+        pass
+    must_be_here(f"cuda:{count - 1}" if count else "cpu")
 
 
 def test_alone_nothing_is_exchanged() -> None:

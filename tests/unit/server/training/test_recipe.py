@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 from microdose.errors import UnsupportedVersion
-from microdose_server.training.recipe import CONTINUED, Recipe, StageThree, StageTwo, inherited, settled
+from microdose_server.training.recipe import (
+    CONTINUED,
+    ENCODER,
+    Recipe,
+    StageThree,
+    StageTwo,
+    inherited,
+    settled,
+)
 
 RECIPE = Recipe()
 
@@ -58,6 +66,13 @@ def test_the_learning_rate_warms_up_stays_and_falls() -> None:
     assert rates[500:] == sorted(rates[500:], reverse=True)
 
 
+def test_a_low_learning_rate_falls_too() -> None:
+    recipe = Recipe(learning_rate=1e-6, warm_up=0.0)
+    rates = [recipe.learning_rate_at(progress / 100) for progress in range(101)]
+    assert rates == sorted(rates, reverse=True)
+    assert 0.0 < rates[-1] <= rates[0] == 1e-6
+
+
 def test_stage_two_has_everything_from_its_first_step() -> None:
     recipe = StageTwo()
     assert recipe.beta == 0.15
@@ -84,8 +99,20 @@ def test_a_resumed_run_keeps_its_recipe() -> None:
     kept = asdict(Recipe(k_p=2.0, batch=4).continued())
     assert settled(Recipe(), {}, kept) == Recipe(k_p=2.0, batch=4).continued()
     assert settled(Recipe(), {"k_p": 2.0, **CONTINUED}, kept) == Recipe(k_p=2.0, batch=4).continued()
-    with pytest.raises(UnsupportedVersion, match=r"has k_p 2\.0 and cannot go on with 3\.0"):
+    with pytest.raises(UnsupportedVersion, match=r"has --k-p 2\.0 and cannot go on with 3\.0"):
         settled(Recipe(), {"k_p": 3.0}, kept)
+
+
+def test_options_are_named_as_they_are_given() -> None:
+    with pytest.raises(UnsupportedVersion, match=r"has --lmbda 1\.5 and cannot go on with 4\.0"):
+        settled(Recipe(), {"lmbda_above": 4.0}, asdict(Recipe()))
+    with pytest.raises(UnsupportedVersion, match="has --frozen-encoder"):
+        settled(Recipe(), {"frozen": ENCODER}, asdict(Recipe()))
+
+
+def test_a_recipe_of_another_version_is_refused() -> None:
+    with pytest.raises(UnsupportedVersion, match="learns by momentum, of which"):
+        settled(Recipe(), {}, {**asdict(Recipe()), "momentum": 0.9})
 
 
 def test_a_new_run_or_one_whose_checkpoint_has_no_recipe_takes_what_is_given() -> None:
