@@ -12,6 +12,7 @@ from torch import Tensor
 from microdose.digest import digest_of
 from microdose.errors import NotFound, UnsupportedVersion
 from microdose_server.codec.discriminator import Discriminator
+from microdose_server.codec.fill import fill
 from microdose_server.codec.folder import DISCRIMINATOR, META, TEACHER, discriminator_file, weights_folder
 from microdose_server.codec.presets import PRESETS, Preset
 from microdose_server.codec.teacher import Teacher
@@ -65,17 +66,11 @@ def load_discriminator(folder: Path | None = None) -> Discriminator:
     preset, weights = _load(path)
     if _metadata(path).get("teacher") != teacher_digest(path.parent):
         raise UnsupportedVersion(
-            f"{path} was not trained against the {TEACHER} beside it: take both from one run of "
-            "microdose-server train --stage 2"
+            f"{path} was not trained against the {TEACHER} beside it: take both from one folder "
+            "that microdose-server train has left"
         )
     discriminator = Discriminator(preset.latent_channels)
-    try:
-        discriminator.load_state_dict(weights)
-    except RuntimeError as error:  # torch's lines on what is missing, unknown or of another shape
-        found = " ".join(str(error).split())
-        raise UnsupportedVersion(
-            f"{path} has another shape than is known here: train it anew; {found}"
-        ) from None
+    fill(discriminator, weights, path)
     return discriminator.requires_grad_(False).eval()
 
 

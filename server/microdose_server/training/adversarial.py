@@ -1,12 +1,13 @@
 """Stage 2 in training: the teacher against a discriminator, in turns, each on a batch of its own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from microdose_server.codec.discriminator import Discriminator
+from microdose_server.codec.fill import fill
 from microdose_server.codec.teacher import Teacher
 from microdose_server.training.checkpoint import RunState
 from microdose_server.training.loop import Run
@@ -20,16 +21,27 @@ BETAS = (0.9, 0.99)
 
 
 class AdversarialRun(Run):
-    """A run with a discriminator. The teacher comes from stage 1; from scratch the two never settle."""
+    """A run with a discriminator. The teacher comes from stage 1; from scratch the two never settle.
+
+    `critic`, the state of a discriminator, is what this one begins with, where the teacher had one before.
+    """
 
     stage = 2
     recipe: StageTwo
 
     def __init__(
-        self, teacher: Teacher, recipe: StageTwo, device: str, seed: int = 0, peers: Peers = ALONE
+        self,
+        teacher: Teacher,
+        recipe: StageTwo,
+        device: str,
+        seed: int = 0,
+        peers: Peers = ALONE,
+        critic: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__(teacher, recipe, device, seed, peers)
         self.discriminator = placed(Discriminator(teacher.preset.latent_channels), device)
+        if critic:
+            fill(self.discriminator, critic, "the discriminator to begin with")
         peers.agree(self.discriminator.state_dict().values())
         self.critics = list(self.discriminator.parameters())
         self.discriminator_optimizer = torch.optim.Adam(
@@ -69,7 +81,7 @@ class AdversarialRun(Run):
         )
 
     def restore(self, state: RunState) -> None:
-        """Go on exactly where `state` was taken. Raises UnsupportedVersion if other weights learnt then."""
+        """Go on exactly where `state` was taken. Raises UnsupportedVersion as `Run`'s."""
         super().restore(state)
-        self.discriminator.load_state_dict(state.discriminator)
+        fill(self.discriminator, state.discriminator, "the checkpoint's discriminator")
         self.discriminator_optimizer.load_state_dict(state.discriminator_optimizer)

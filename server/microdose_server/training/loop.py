@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from microdose.errors import BadUpload, Diverged, UnsupportedVersion
+from microdose_server.codec.fill import fill
 from microdose_server.codec.teacher import Teacher
 from microdose_server.training.batches import Batches
 from microdose_server.training.checkpoint import RunState, save_state
@@ -177,9 +178,9 @@ class Run:
     def restore(self, state: RunState) -> None:
         """Go on exactly where `state` was taken.
 
-        Raises UnsupportedVersion if other weights learnt then, or by another optimiser.
+        Raises UnsupportedVersion if other weights learnt then, by another optimiser or in another version.
         """
-        self.teacher.load_state_dict(state.model)
+        fill(self.teacher, state.model, "the checkpoint")
         for name, value in state.ema.items():
             self.ema[name].copy_(value)
         try:

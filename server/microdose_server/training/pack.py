@@ -9,8 +9,8 @@ from microdose_server.training.checkpoint import load_state
 
 
 def pack(checkpoint: Path, preset: str, folder: Path, meta: dict[str, object]) -> str:
-    """Write the averaged weights of a checkpoint in half precision, and meta.json, into `folder`; of one of
-    stage 2 the discriminator as well.
+    """Write the averaged weights of a checkpoint in half precision, and meta.json, into `folder`; the
+    discriminator as well, if the teacher was trained against one, in this stage or before.
 
     Returns the digest that is the teacher's identity. Raises UnsupportedVersion for a checkpoint of another
     preset.

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from itertools import repeat
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 import torch
 
 from microdose.errors import Diverged, UnsupportedVersion
+from microdose_server.codec.discriminator import Discriminator
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
 from microdose_server.training.adversarial import AdversarialRun
@@ -16,9 +18,9 @@ from microdose_server.training.recipe import ENCODER, StageTwo
 RECIPE = StageTwo(batch=2, crop=64, warm_up=0.0)
 
 
-def fresh(recipe: StageTwo = RECIPE) -> AdversarialRun:
+def fresh(recipe: StageTwo = RECIPE, critic: Mapping[str, torch.Tensor] | None = None) -> AdversarialRun:
     torch.manual_seed(7)
-    return AdversarialRun(Teacher(PRESETS["tiny"]), recipe, "cpu")
+    return AdversarialRun(Teacher(PRESETS["tiny"]), recipe, "cpu", critic=critic)
 
 
 def weights_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -74,6 +76,29 @@ def test_a_run_goes_on_with_the_parts_it_trained() -> None:
     state = fresh(StageTwo(frozen=ENCODER)).state()
     with pytest.raises(UnsupportedVersion, match="other parts of the teacher"):
         fresh().restore(state)
+
+
+def test_it_goes_on_with_the_critic_that_its_teacher_had() -> None:
+    torch.manual_seed(8)
+    critic = Discriminator(PRESETS["tiny"].latent_channels).state_dict()
+    state = fresh(critic=critic).state()
+    for name, value in critic.items():
+        assert torch.equal(state.discriminator[name], value), name
+    del critic["condition.0.bias"]
+    with pytest.raises(UnsupportedVersion, match=r"to begin with has another shape .*condition\.0\.bias"):
+        fresh(critic=critic)
+    state.discriminator = critic
+    with pytest.raises(UnsupportedVersion, match=r"checkpoint's discriminator .*condition\.0\.bias"):
+        fresh().restore(state)
+
+
+def test_each_learns_at_its_own_rate(lpips: LPIPS) -> None:
+    recipe = StageTwo(batch=2, crop=64, learning_rate=2e-4, discriminator_learning_rate=7e-4, warm_up=0.5)
+    run, x = fresh(recipe), torch.rand(1, 3, 64, 64)
+    run.judge(x, 0.25)
+    run.advance(x, lpips, 0.25)
+    for optimizer, rate in ((run.discriminator_optimizer, 3.5e-4), (run.optimizer, 1e-4)):
+        assert {group["lr"] for group in optimizer.param_groups} == {rate}
 
 
 def test_a_critic_that_diverges_stops_the_run() -> None:

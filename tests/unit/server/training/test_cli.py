@@ -1,9 +1,7 @@
 import json
 import shutil
 import signal
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,7 +12,7 @@ from microdose_server.codec.shipped import load_meta, load_teacher
 from microdose_server.training.checkpoint import load_state, save_state
 from microdose_server.training.curve import Curve
 from microdose_server.training.loop import StepReport
-from microdose_server.training.recipe import ENCODER, PICTURES, STAGES, Recipe
+from microdose_server.training.recipe import Recipe
 
 
 def train(photos: Path, out: Path, *options: str) -> int:
@@ -36,39 +34,6 @@ def test_leaves_a_teacher_its_checkpoint_and_its_curve(trained: Path) -> None:
     assert teacher.preset == PRESETS["tiny"]
     for name, value in teacher.g_a.named_parameters():
         assert torch.equal(value, state.ema[f"g_a.{name}"].half().float())
-
-
-def options_of(folder: Path) -> dict[str, Any]:
-    recipe = load_meta(folder)["recipe"]
-    assert isinstance(recipe, dict)
-    return recipe
-
-
-def test_a_resumed_run_keeps_its_recipe(
-    trained: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    given = ("--preset", "tiny", "--from", str(trained), "--k-p", "2", "--frozen-encoder")
-    assert train(photo_folder, tmp_path, *given, "--steps", "1") == 0
-    begun = options_of(tmp_path)
-    resume = ["train", str(photo_folder), "-o", str(tmp_path), "--preset", "tiny", "--steps", "2", "--resume"]
-    assert main(resume) == 0
-    assert options_of(tmp_path) == begun
-    assert begun == {**asdict(Recipe(k_p=2.0, batch=2, crop=64).continued()), "frozen": list(ENCODER)}
-    assert train(photo_folder, tmp_path, *given, "--steps", "3", "--resume") == 0
-    capsys.readouterr()
-    assert main([*resume, "--k-p", "1"]) == 1
-    assert "has k_p 2.0 and cannot go on with 1.0" in capsys.readouterr().err
-
-
-def test_a_checkpoint_without_a_recipe_goes_on_with_what_is_given(
-    trained: Path, photo_folder: Path, tmp_path: Path
-) -> None:
-    state = load_state(trained / "checkpoint.pt", "tiny")
-    state.recipe = {}
-    save_state(state, tmp_path / "checkpoint.pt")
-    options = ("--preset", "tiny", "--from", str(trained), "--steps", "7", "--resume")
-    assert train(photo_folder, tmp_path, *options) == 0
-    assert options_of(tmp_path)["perceptual_from"] == 0.0
 
 
 def test_resumes(trained: Path, photo_folder: Path, tmp_path: Path) -> None:
@@ -104,7 +69,7 @@ def test_failures_are_one_clear_line(
 ) -> None:
     for arguments, message in (
         ((photo_folder, tmp_path, "--preset", "tiny", "--resume"), "no checkpoint at"),
-        ((photo_folder, trained, "--preset", "small", "--resume"), "resume it with --preset tiny"),
+        ((photo_folder, trained, "--preset", "small", "--resume"), "use it with --preset tiny"),
         ((photo_folder, trained, "--preset", "tiny"), "go on with --resume"),
         ((tmp_path / "nowhere", tmp_path, "--preset", "tiny"), "there is no"),
     ):
@@ -165,6 +130,16 @@ def test_crops_must_suit_the_networks(
     assert "argument --crop" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("out", ["", "runs/one"])
+def test_a_run_lies_apart_from_its_photographs(
+    photo_folder: Path, out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its preview would be one of them."""
+    assert train(photo_folder, photo_folder / out, "--steps", "1") == 1
+    assert "lies among the photographs" in capsys.readouterr().err
+    assert not (photo_folder / "runs").exists()
+
+
 @pytest.mark.parametrize(("begin", "end", "times"), [(998, 1001, 2), (999, 1000, 1), (6, 7, 1)])
 def test_held_out_pictures_are_shown_every_thousand_steps_and_at_the_end(
     trained: Path,
@@ -196,96 +171,6 @@ def test_previews_come_as_often_as_is_asked_for(
     assert train(photo_folder, tmp_path, *options) == 0
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [each["evaluated"] for each in told if "evaluated" in each] == [2, 3]
-
-
-@pytest.mark.parametrize("source", ["", "checkpoint.pt"])
-def test_stage_two_starts_from_stage_one_and_resumes(
-    trained: Path, photo_folder: Path, tmp_path: Path, source: str
-) -> None:
-    options = (
-        "--preset",
-        "tiny",
-        "--stage",
-        "2",
-        "--frozen-encoder",
-        "--discriminator-learning-rate",
-        "3e-4",
-    )
-    assert train(photo_folder, tmp_path, *options, "--from", str(trained / source), "--steps", "1") == 0
-    assert train(photo_folder, tmp_path, *options, "--resume", "--steps", "2") == 0
-    assert load_state(tmp_path / "checkpoint.pt", "tiny", 2).step == 2
-    meta = load_meta(tmp_path)
-    assert (meta["stage"], meta["steps"]) == (2, 2)
-    assert "'discriminator_learning_rate': 0.0003" in str(meta["recipe"])
-    before, after = load_teacher(folder=trained), load_teacher(folder=tmp_path)
-    for name, value in after.g_a.named_parameters():
-        assert torch.equal(value, before.g_a.get_parameter(name))
-
-
-@pytest.mark.parametrize("stage", ["1", "2"])
-@pytest.mark.parametrize("source", ["", "checkpoint.pt"])
-def test_a_run_takes_over_the_loss_of_the_teacher_that_it_begins_with(
-    photo_folder: Path, tmp_path: Path, source: str, stage: str
-) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    options = ("--preset", "tiny", "--steps", "1")
-    chosen = ("--target-bpp", "0.14", "--k-p", "2", "--lmbda", "3", "--crop", "64", "--batch", "2")
-    assert train(photo_folder, first, *options, *chosen, "--held-out", "1") == 0
-    start = ("--stage", stage, "--from", str(first / source), "--lmbda", "4")
-    assert train(photo_folder, second, *options, *start) == 0
-    recipe = load_state(second / "checkpoint.pt", "tiny", int(stage)).recipe
-    names = ("target_bpp", "k_p", "lmbda_above", "crop", "batch", "held_out")
-    assert [recipe[name] for name in names] == [0.14, 2.0, 4.0, 64, 2, 1]
-    assert recipe["learning_rate"] == STAGES[int(stage)]().learning_rate
-
-
-def test_stage_three_teaches_the_prior_alone_and_resumes(
-    trained: Path, photo_folder: Path, tmp_path: Path
-) -> None:
-    options = ("--preset", "tiny", "--stage", "3")
-    assert train(photo_folder, tmp_path, *options, "--from", str(trained), "--steps", "1") == 0
-    assert train(photo_folder, tmp_path, *options, "--resume", "--steps", "2") == 0
-    assert (load_meta(tmp_path)["stage"], load_meta(tmp_path)["steps"]) == (3, 2)
-    before, after = load_teacher(folder=trained), load_teacher(folder=tmp_path)
-    stayed = {
-        name for name, value in after.named_parameters() if torch.equal(value, before.get_parameter(name))
-    }
-    assert {name for name, _ in after.named_parameters() if name.startswith(PICTURES)} <= stayed
-    assert len(stayed) < len(list(after.parameters()))
-
-
-def test_stage_three_has_no_frozen_encoder(
-    trained: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = ("--preset", "tiny", "--stage", "3", "--from", str(trained), "--steps", "1")
-    assert train(photo_folder, tmp_path, *options, "--frozen-encoder") == 1
-    assert "leave --frozen-encoder out" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("stage", ["2", "3"])
-def test_a_later_stage_needs_a_start(
-    trained: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], stage: str
-) -> None:
-    options = ("--preset", "tiny", "--stage", stage, "--steps", "9")
-    assert train(photo_folder, tmp_path, *options) == 1
-    assert "--from" in capsys.readouterr().err
-    assert train(photo_folder, trained, *options, "--resume") == 1
-    assert "is a checkpoint of stage 1" in capsys.readouterr().err
-
-
-def test_no_encoder_is_frozen_before_it_has_learnt(
-    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train(photo_folder, tmp_path, "--preset", "tiny", "--steps", "1", "--frozen-encoder") == 1
-    assert "give that teacher with --from" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
-
-
-def test_stage_one_has_no_discriminator(
-    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train(photo_folder, tmp_path, "--steps", "1", "--discriminator-learning-rate", "3e-4") == 1
-    assert "--stage 2" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

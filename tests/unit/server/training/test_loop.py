@@ -182,6 +182,14 @@ def test_a_run_by_another_optimiser_is_refused() -> None:
         run.restore(state)
 
 
+def test_a_checkpoint_of_another_version_is_refused() -> None:
+    run = fresh()
+    state = run.state()
+    del state.model["g_a.0.weight"]
+    with pytest.raises(UnsupportedVersion, match=r"checkpoint has another shape .*g_a\.0\.weight"):
+        run.restore(state)
+
+
 def test_finite_numbers_pass() -> None:
     must_be_finite("loss", 1e30, 5)
     with pytest.raises(Diverged, match="loss is inf at step 5"):

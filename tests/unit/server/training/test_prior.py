@@ -10,10 +10,10 @@ from microdose_server.training.prior import PriorRun
 from microdose_server.training.recipe import PICTURES, StageThree
 
 
-def fresh() -> PriorRun:
+def fresh(critic: dict[str, torch.Tensor] | None = None) -> PriorRun:
     torch.manual_seed(1)
     recipe = StageThree(batch=2, crop=64, warm_up=0.0, learning_rate=2e-3)
-    return PriorRun(Teacher(PRESETS["tiny"]), recipe, "cpu")
+    return PriorRun(Teacher(PRESETS["tiny"]), recipe, "cpu", critic=critic)
 
 
 def batch(photographs: list[Pixels]) -> torch.Tensor:
@@ -38,3 +38,19 @@ def test_nothing_but_the_rate_weighs(photographs: list[Pixels], lpips: LPIPS) ->
     torch.manual_seed(2)
     assert found.loss.item() == run.teacher(x).bits.item() / x[:, 0].numel()
     assert found.mse > 0.0
+
+
+def test_no_gradient_goes_through_the_picture(photographs: list[Pixels], lpips: LPIPS) -> None:
+    run, painted = fresh(), list[torch.Tensor]()
+    run.teacher.g_s.register_forward_hook(lambda *call: painted.append(call[-1]))
+    run.loss(batch(photographs), lpips, 1.0)
+    assert [x_hat.requires_grad for x_hat in painted] == [False]
+
+
+def test_the_critic_of_its_teacher_stays_with_it(photographs: list[Pixels], lpips: LPIPS) -> None:
+    critic = {"w": torch.arange(3.0)}
+    run, resumed = fresh(critic), fresh()
+    run.advance(batch(photographs), lpips, 0.5)
+    resumed.restore(run.state())
+    assert torch.equal(resumed.state().discriminator["w"], critic["w"])
+    assert fresh().state().discriminator == {}
