@@ -4,8 +4,10 @@
 Each length is as many pictures, evenly spread over the folder or clip; one that the sequence does not have is
 all of it, once. They aim at what a worker's would, but are one shot, whatever they show, with all steps and
 seconds for one dose on the generic student; a worker divides them among the shots that it finds, and may
-build on the doses of earlier ones. `saved` is the share of the generic student's distortion, to what the dose
-aims at, that the choice takes away.
+build on the doses of earlier ones.
+
+`distortion` is what is left of the generic student's to what the dose aims at, `saved` the share that is not,
+`cost` the distortion with the price of the bytes: `auto` sends what has the least.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from microdose.resources import DoseAim, DoseChoice
 from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.encode import Encoder
 from microdose_server.distil.progress import Progress
+from microdose_server.distil.rate import Terms
 from microdose_server.distil.specialise import Budget, Dosed, Target, specialise
 from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
@@ -41,7 +44,7 @@ def targets_of(encoder: Encoder, pictures: Sequence[Pixels], towards: DoseAim) -
 
 
 def choose(
-    distil: Callable[..., Dosed], targets: Sequence[Target], progress: Report, title: str
+    distil: Callable[..., Dosed], targets: Sequence[Target], lmbda: float, progress: Report, title: str
 ) -> dict[str, Any]:
     """What `auto` ends at for one sequence."""
     spent = [0]
@@ -51,11 +54,13 @@ def choose(
         progress(Step("distilling", now.step, now.steps, title))
 
     made = distil(targets=targets, report=tell)
-    size = len(made.dose or b"")
+    size, pixels = len(made.dose or b""), pixels_of(targets)
     return {
         "rung": made.kind.value,
         "dose_bytes": size,
-        "dose_bpp": 8.0 * size / pixels_of(targets),
+        "dose_bpp": 8.0 * size / pixels,
+        "distortion": made.loss_after,
+        "cost": made.loss_after + Terms(lmbda, pixels).price(size),
         "saved": 1.0 - made.loss_after / made.loss_before,
         "steps": spent[0],
     }
@@ -82,19 +87,22 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
             if count in found[name]:
                 break
             title = f"{name}, {count} pictures"
-            found[name][count] = choose(distil, targets, progress, title)
+            found[name][count] = choose(distil, targets, args.lmbda, progress, title)
     chosen = {"aim": args.aim, "lmbda": args.lmbda, "profile": args.profile}
     return {"figures": found, **chosen, "machine": machine()}
 
 
 def table(found: dict[str, Any]) -> str:
     """All choices, for people."""
-    lines = [f"{'sequence':20}{'pictures':>9}{'rung':>10}{'bytes':>8}{'bpp':>9}{'saved':>8}{'steps':>7}"]
+    lines = [
+        f"{'sequence':20}{'pictures':>9}{'rung':>10}{'bytes':>8}{'bpp':>9}{'distortion':>12}"
+        f"{'cost':>9}{'saved':>8}{'steps':>7}"
+    ]
     for name, lengths in found["figures"].items():
         for length, row in lengths.items():
             lines.append(
                 f"{name:20}{length:>9}{row['rung']:>10}{row['dose_bytes']:8}{row['dose_bpp']:9.4f}"
-                f"{row['saved']:8.1%}{row['steps']:7}"
+                f"{row['distortion']:12.4f}{row['cost']:9.4f}{row['saved']:8.1%}{row['steps']:7}"
             )
     return "\n".join(lines)
 

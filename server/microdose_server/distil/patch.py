@@ -7,7 +7,8 @@
     MATRIX    differences of the convolutions' weights                               Add       rung full
 
 Every change is u times a unit, a power of two near the RMS of the tensor, so that one learning rate fits all
-tensors of a group. In steps, u is rounded to multiples of the step, and what is sent as step is step * unit.
+tensors of a group. In steps, u is rounded to multiples of the step, and what is sent as step is step * unit,
+or step^2 * unit of a product. It has a code: eight of them divide each octave (`changes.step_of`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,13 +22,13 @@ import torch
 from torch import Tensor
 
 from microdose.base import Base, TensorSlot
-from microdose.changes import Add, Change, LowRank, Scale, matrix_shape
+from microdose.changes import Add, Change, LowRank, Scale, code_of, matrix_shape, step_of
 from microdose.dose import DoseKind
 
 TOWARDS_ZERO = 1.0 / 3.0
 """Rounding of what is many: up from two thirds of a step only, because zeros are the cheapest."""
-FINEST, COARSEST = 2.0**-10, 0.5
-"""Steps of u that have a code for every unit."""
+FINEST, COARSEST, NOTHING = 2.0**-10, 0.9375, 1.0
+"""Steps of u that have a code for every unit, and the step that stands for no change at all."""
 LEAST_BIAS, LEAST_UNIT, MOST_UNIT = 2.0**-4, 2.0**-12, 1.0
 """Bounds of units. Biases may all be near zero in the generic student and still be worth moving."""
 RANK = 2
@@ -54,7 +55,7 @@ RUNGS: Mapping[DoseKind, tuple[Group, ...]] = {
 """What the doses of each rung hold, the cheapest rung first."""
 
 Steps: TypeAlias = Mapping[str, float]
-"""The step of each change's u, by its name in the patch: powers of two, so that all have a code."""
+"""The step of each change's u, by its name in the patch, such as `Delta.coded` gives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +76,13 @@ class Delta:
             return weights * (1.0 + self.unit * leaves[0]).view(-1, *[1] * (weights.dim() - 1))
         u = leaves[0] @ leaves[1] if self.group is Group.FACTOR else leaves[0]
         return weights + self.unit * u.view(weights.shape)
+
+    def coded(self, step: float) -> float:
+        """The step with a code that is nearest to this one; NOTHING over the coarsest."""
+        if step > COARSEST:
+            return NOTHING
+        power = 2 if self.group is Group.FACTOR else 1
+        return float(step_of(code_of(max(step, FINEST) ** power)) ** (1.0 / power))
 
     def in_steps(self, u: Tensor, step: float) -> Tensor:
         """u as a whole number of steps; none of it is left in a step over the coarsest."""

@@ -14,7 +14,7 @@ from microdose.dose import DoseKind
 from microdose.resources import DoseChoice
 from microdose_server.distil.rate import Terms
 
-LEAST_BYTES = {DoseKind.GAINS: 200, DoseKind.LOW_RANK: 1000, DoseKind.FULL: 3000}
+LEAST_BYTES = {DoseKind.GAINS: 200, DoseKind.LOW_RANK: 500, DoseKind.FULL: 1000}
 MOST_SAVED = {DoseKind.GAINS: 0.3, DoseKind.LOW_RANK: 0.4, DoseKind.FULL: 0.7}
 """The fewest bytes that a rung is any good with, and the share of the distortion that it may save at best."""
 SHARES = {DoseKind.GAINS: 1.0, DoseKind.LOW_RANK: 3.0, DoseKind.FULL: 5.0}

@@ -7,12 +7,12 @@ high rate, D = F step^2 / 24 and R = -log2 step: the least D + price * R is at s
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from microdose.base import LoadedBase
 from microdose.dose import Dose, DoseKind, pack_dose
 from microdose_server.distil.overfit import Learner, Overfit
-from microdose_server.distil.patch import COARSEST, FINEST, Patch, Steps
+from microdose_server.distil.patch import Patch, Steps
 from microdose_server.distil.tiles import Tile
 
 DEFAULT_LMBDA = 0.6
@@ -22,6 +22,10 @@ DEFAULT_LMBDA = 0.6
 
 NARROWEST, WIDEST = 2.0**-30, 2.0**10
 """Scales."""
+SEARCHED_SHARE = 0.65
+"""The share of a cap on bytes that a search keeps to. Doses grow in the training that follows, by a third to
+a half: what is just within the cap before it ends above it, in coarser steps that nothing was trained in.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,11 @@ class Terms:
         """The bytes that cost as much as a distortion."""
         return min(distortion * self.pixels / (8.0 * self.lmbda), self.most_bytes or math.inf)
 
+    def for_search(self) -> "Terms":
+        """With the cap that a search keeps to."""
+        cap = self.most_bytes
+        return self if cap is None else replace(self, most_bytes=int(SEARCHED_SHARE * cap))
+
     def first_scale(self) -> float:
         """Where to look first for the scale: a twenty-fifth of what the model says, as measured to be nearer.
 
@@ -49,7 +58,7 @@ class Terms:
         beyond a hump in the cost lies the dose that changes nothing.
         """
         wanted = 0.04 * math.sqrt(12.0 * self.lmbda / (math.log(2.0) * self.pixels))
-        return 2.0 ** round(math.log2(min(max(wanted, NARROWEST), WIDEST)))
+        return min(max(wanted, NARROWEST), WIDEST)
 
 
 @dataclass(frozen=True)
@@ -79,12 +88,12 @@ class Scales:
 
     def weigh(self, kind: DoseKind, steps: Steps) -> Candidate:
         """The present changes in these steps, coded; if within the cap, judged as they will be decoded."""
-        return self._weighed(kind, steps, self.run.judged)
+        return self._weighed(kind, steps, self.run.judged, self.terms)
 
-    def _weighed(self, kind: DoseKind, steps: Steps, tiles: Sequence[Tile]) -> Candidate:
+    def _weighed(self, kind: DoseKind, steps: Steps, tiles: Sequence[Tile], terms: Terms) -> Candidate:
         changes = self.run.patch.changes(steps)
         blob = pack_dose(Dose(self.base.prefix, self.epoch, kind, changes, self.parent), self.base)
-        price = self.terms.price(len(blob))
+        price = terms.price(len(blob))
         if math.isinf(price):
             return Candidate(kind, blob, math.inf, math.inf)
         distortion = self.run.score(self.run.patch.weights(steps), tiles)
@@ -92,11 +101,13 @@ class Scales:
 
     def search(self, kind: DoseKind, learner: Learner, start: float, stop: Callable[[], bool]) -> float:
         """The scale of least cost near `start`, of those that are weighed before `stop` says so."""
+        terms = self.terms.for_search()
 
         def cost(scale: float) -> float:
             if stop():
                 return math.inf
-            candidate = self._weighed(kind, steps_at(scale, self.run.patch, learner), self.run.searched)
+            steps = steps_at(scale, self.run.patch, learner)
+            candidate = self._weighed(kind, steps, self.run.searched, terms)
             # Above the cap all cost the same, infinity: there, fewer bytes are better.
             over = math.isinf(candidate.cost)
             return 1e9 + len(candidate.blob or b"") if over else candidate.cost
@@ -105,14 +116,10 @@ class Scales:
 
 
 def steps_at(scale: float, patch: Patch, learner: Learner) -> dict[str, float]:
-    """The step of each change, from how much the loss minds errors of it; where it hardly does, one over the
-    coarsest.
-    """
-    found = {}
-    for key in patch.deltas:
-        wanted = scale / max(learner.sensitivity(key), 1e-12)
-        found[key] = 2.0 ** round(math.log2(min(max(wanted, FINEST), 2.0 * COARSEST)))
-    return found
+    """The step of each change, from how much the loss minds errors of it; where it hardly does, NOTHING."""
+    return {
+        key: delta.coded(scale / max(learner.sensitivity(key), 1e-12)) for key, delta in patch.deltas.items()
+    }
 
 
 def walk(start: float, cost: Callable[[float], float]) -> float:

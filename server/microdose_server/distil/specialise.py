@@ -208,8 +208,9 @@ class Climb:
         assert self.steps is not None
         found = self.scales.weigh(phase.rung, self.steps)
         coarser = dict(self.steps)
+        deltas = self.overfit.patch.deltas
         while math.isinf(found.cost) and min(coarser.values()) <= COARSEST:
-            coarser = {key: 2.0 * step for key, step in coarser.items()}
+            coarser = {key: deltas[key].coded(math.sqrt(2.0) * step) for key, step in coarser.items()}
             found = self.scales.weigh(phase.rung, coarser)
         return found
 

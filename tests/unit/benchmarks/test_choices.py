@@ -11,7 +11,7 @@ from microdose_server.codec.folder import load_base
 from microdose_server.codec.shipped import load_teacher
 from tests.photos import photo
 
-FIGURES = {"rung", "dose_bytes", "dose_bpp", "saved", "steps"}
+FIGURES = {"rung", "dose_bytes", "dose_bpp", "distortion", "cost", "saved", "steps"}
 
 
 def test_every_length_is_dosed(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,6 +20,9 @@ def test_every_length_is_dosed(folder: Path, weights: Path, capsys: pytest.Captu
     found = json.loads(capsys.readouterr().out)["figures"][folder.name]
     assert list(found) == ["1", "2"]
     assert all(row.keys() == FIGURES and row["steps"] == 2 for row in found.values())
+    for row in found.values():
+        assert row["cost"] == pytest.approx(row["distortion"] + 1e-9 * row["dose_bpp"])
+        assert row["distortion"] < row["cost"]
     assert main([*command, "--lmbda", "1e9"]) == 0  # bytes that nothing can pay for
     rows = capsys.readouterr().out.splitlines()[1:]
     assert [row.split()[1:4] for row in rows] == [["1", "none", "0"], ["2", "none", "0"]]

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -5,7 +7,7 @@ from microdose.base import LoadedBase
 from microdose.changes import FORMS, Form, LowRank, code_of, step_of
 from microdose.dose import Dose, DoseKind, apply_dose, pack_dose, parse_dose
 from microdose_server.codec.student import student_from_onnx
-from microdose_server.distil.patch import COARSEST, FINEST, RUNGS, Group, Patch
+from microdose_server.distil.patch import COARSEST, FINEST, NOTHING, RUNGS, Group, Patch
 from tests.unit.server.distil.conftest import disturb
 
 RUNG_NAMES = list(RUNGS)
@@ -66,16 +68,37 @@ def test_steps_are_such_as_have_a_code(patch: Patch) -> None:
     for rung in RUNGS:
         patch.climb(rung)
         disturb(patch)
-        for step in (FINEST, COARSEST):
-            for change in patch.changes(steps(patch, step)):
-                assert step_of(code_of(change.step)) == change.step
+        for step in (FINEST, 0.1, 2.0**-2.5, COARSEST):
+            coded = {key: delta.coded(step) for key, delta in patch.deltas.items()}
+            assert all(found == pytest.approx(step, rel=0.07) for found in coded.values())
+            for change in patch.changes(coded):
+                assert step_of(code_of(change.step)) == pytest.approx(change.step, rel=1e-12)
+
+
+def test_a_step_that_is_too_fine_or_coarse_for_a_code_has_the_nearest(patch: Patch) -> None:
+    patch.climb(DoseKind.LOW_RANK)
+    for delta in patch.deltas.values():
+        assert delta.coded(1e-9) == FINEST
+        assert delta.coded(1.01 * COARSEST) == delta.coded(1e9) == NOTHING
+        assert delta.coded(FINEST) < delta.coded(math.sqrt(2.0) * FINEST) < delta.coded(2.0 * FINEST)
+
+
+def test_what_is_many_is_rounded_towards_zero(patch: Patch) -> None:
+    """Up from two thirds of a step; a gain or bias, of which there are few, from a half."""
+    for rung in RUNGS:
+        patch.climb(rung)
+        for delta in patch.deltas.values():
+            few = delta.group in (Group.GAIN, Group.BIAS)
+            u = torch.tensor([0.45, 0.55, 0.63, 0.7, -0.63, -0.7, 1.63, 1.7]) / 8.0
+            rounded = [0, 1, 1, 1, -1, -1, 2, 2] if few else [0, 0, 0, 1, 0, -1, 1, 2]
+            assert delta.in_steps(u, 1.0 / 8.0).tolist() == rounded
 
 
 def test_nothing_is_sent_in_steps_over_the_coarsest(patch: Patch) -> None:
     patch.climb(DoseKind.FULL)
     disturb(patch)
-    assert patch.changes(steps(patch, 2.0 * COARSEST)) == ()
-    for name, value in patch.weights(steps(patch, 2.0 * COARSEST)).items():
+    assert patch.changes(steps(patch, NOTHING)) == ()
+    for name, value in patch.weights(steps(patch, NOTHING)).items():
         assert torch.equal(value, patch.generic[name])
 
 

@@ -21,20 +21,24 @@ def chosen(
 
 def test_the_more_pictures_the_higher_the_ladder_is_climbed() -> None:
     assert chosen(0.1) == []
-    assert chosen(0.7) == ["gains", "low-rank"]
+    assert chosen(0.2) == ["gains"]
+    assert chosen(0.28) == ["gains", "low-rank"]
+    assert chosen(0.7) == ["gains", "full"]
     assert chosen(8) == chosen(24) == chosen(100) == ["gains", "full"]
 
 
 def test_towards_the_originals_more_is_to_be_gained_and_fewer_pictures_do() -> None:
     assert chosen(0.01, missing=ORIGINALS) == []
-    assert chosen(0.1, missing=ORIGINALS) == ["gains"]
+    assert chosen(0.04, missing=ORIGINALS) == ["gains"]
+    assert chosen(0.055, missing=ORIGINALS) == ["gains", "low-rank"]
     assert chosen(1, missing=ORIGINALS) == ["gains", "full"]
 
 
 def test_a_cap_on_bytes_keeps_to_the_lower_rungs() -> None:
     assert chosen(100, cap=100) == []
-    assert chosen(100, cap=500) == ["gains"]
-    assert chosen(100, cap=2000) == ["gains", "low-rank"]
+    assert chosen(100, cap=400) == ["gains"]
+    assert chosen(100, cap=800) == ["gains", "low-rank"]
+    assert chosen(100, cap=1200) == ["gains", "full"]
 
 
 def test_a_wish_for_a_rung_is_obeyed_whatever_it_is_worth() -> None:
@@ -51,6 +55,13 @@ def test_higher_rungs_get_more_of_the_budget() -> None:
     ]
     shares = [sum(p.share for p in phases if p.rung is rung) for rung in (DoseKind.GAINS, DoseKind.FULL)]
     assert shares[1] > 2 * shares[0]
+
+
+def test_of_a_rung_the_steps_that_are_sent_get_the_most() -> None:
+    """And whatever learns in real numbers as much as the trial of the steps."""
+    for phases in (phases_of([DoseKind.FULL]), phases_of([DoseKind.GAINS])):
+        total = sum(phase.share for phase in phases)
+        assert [phase.share / total for phase in phases] == pytest.approx([0.3, 0.3, 0.4])
 
 
 def test_below_a_rung_that_was_asked_for_nothing_is_quantised() -> None:

@@ -11,8 +11,10 @@ from microdose_server.codec.encode import Encoder
 from microdose_server.codec.student import student_from_onnx
 from microdose_server.distil.objective import Objective
 from microdose_server.distil.overfit import SEARCHED_TILES, Learner, Overfit, OverfitRecipe
-from microdose_server.distil.patch import COARSEST, FINEST, Patch
+from microdose_server.distil.patch import FINEST, NOTHING, Patch
 from microdose_server.distil.rate import (
+    NARROWEST,
+    SEARCHED_SHARE,
     Candidate,
     Scales,
     Terms,
@@ -93,6 +95,22 @@ def test_bytes_above_the_cap_cost_all(run: Overfit, tiny_teacher_base: LoadedBas
     assert Terms(1.0, 100, most_bytes=7).price(7) == pytest.approx(0.56)
 
 
+def test_a_search_leaves_room_below_the_cap(run: Overfit, tiny_teacher_base: LoadedBase) -> None:
+    """For what a dose grows by in training; though it begins far above, where all costs are infinite."""
+    learner = Learner(OverfitRecipe())
+    for _ in range(4):
+        run.step(learner, None, 1.0)
+    free, start = scales_of(run, tiny_teacher_base, lmbda=1e-9), 1e-5
+
+    def size(scale: float) -> int:
+        return len(free.weigh(DoseKind.GAINS, steps_at(scale, run.patch, learner)).blob or b"")
+
+    cap = size(64.0 * start)
+    bound = scales_of(run, tiny_teacher_base, lmbda=1e-9, most_bytes=cap)
+    found = size(bound.search(DoseKind.GAINS, learner, start, lambda: False))
+    assert 0.4 * cap < found <= SEARCHED_SHARE * cap < cap < size(start)
+
+
 def test_what_a_distortion_is_worth() -> None:
     terms = Terms(0.5, 1000)
     assert terms.price(round(terms.worth(0.2))) == pytest.approx(0.2)
@@ -103,7 +121,9 @@ def test_more_pixels_and_cheaper_bits_begin_at_finer_scales() -> None:
     first = Terms(0.75, 10**6).first_scale()
     assert Terms(0.75, 16 * 10**6).first_scale() == pytest.approx(first / 4.0)
     assert Terms(0.75 / 16, 10**6).first_scale() == pytest.approx(first / 4.0)
-    assert math.log2(Terms(1e-30, 10**6).first_scale()).is_integer()
+    modelled = math.sqrt(12.0 * 0.75 / (math.log(2.0) * 10**6))
+    assert first == pytest.approx(modelled / 25.0)
+    assert Terms(1e-30, 10**6).first_scale() == NARROWEST
 
 
 def test_steps_are_finer_where_the_loss_minds_more(run: Overfit) -> None:
@@ -111,7 +131,8 @@ def test_steps_are_finer_where_the_loss_minds_more(run: Overfit) -> None:
     for _ in range(2):
         run.step(learner, None, 1.0)
     steps = steps_at(1e-3, run.patch, learner)
-    assert all(FINEST <= step <= 2.0 * COARSEST and math.log2(step).is_integer() for step in steps.values())
+    assert all(FINEST <= step <= NOTHING for step in steps.values())
+    assert len(set(steps.values())) > 2
     order = sorted(run.patch.deltas, key=learner.sensitivity)
     assert [steps[key] for key in order] == sorted(steps.values(), reverse=True)
 

@@ -1,4 +1,6 @@
+import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +12,12 @@ from microdose.resources import DoseChoice
 from microdose_server.distil import specialise as specialise_module
 from microdose_server.distil.objective import Objective
 from microdose_server.distil.overfit import HELD_OUT, Learner, Overfit, OverfitRecipe
-from microdose_server.distil.patch import Group, Patch
-from microdose_server.distil.plan import Clock, Stage
+from microdose_server.distil.patch import FINEST, Group, Patch, Steps
+from microdose_server.distil.plan import Clock, Phase, Stage
 from microdose_server.distil.progress import Progress
 from microdose_server.distil.rate import Scales, Terms
 from microdose_server.distil.specialise import Budget, Climb, Dosed, Target, specialise
-from tests.unit.server.distil.conftest import Counting
+from tests.unit.server.distil.conftest import Counting, disturb
 
 STEPS = 24
 
@@ -90,12 +92,30 @@ def test_one_picture_ends_before_any_training(tiny_teacher_base: LoadedBase, tar
 
 
 def test_no_dose_is_over_its_cap(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
-    for cap in (60, 150, 400):
-        for choice in (DoseChoice.FULL, DoseChoice.AUTO):
-            dosed = dose(
-                tiny_teacher_base, targets, choice, lmbda=1e-7, most_bytes=cap, budget=Budget(steps=6)
-            )
-            assert len(dosed.dose or b"") <= cap
+    """Yet there is one, and it helps."""
+    for cap, choice in ((250, DoseChoice.FULL), (500, DoseChoice.FULL), (500, DoseChoice.AUTO)):
+        dosed = dose(tiny_teacher_base, targets, choice, lmbda=1e-7, most_bytes=cap)
+        assert 0 < len(dosed.dose or b"") <= cap
+        assert dosed.loss_after < dosed.loss_before
+
+
+def test_a_dose_that_outgrows_its_cap_is_coded_in_the_finest_steps_that_fit(
+    tiny_teacher_base: LoadedBase, patch: Patch, objective: Objective
+) -> None:
+    patch.climb(DoseKind.FULL)
+    disturb(patch)
+    scales = Scales(Overfit(patch, objective), tiny_teacher_base, Terms(1e-7, 10**5), epoch=0)
+
+    def coded(octaves: float) -> dict[str, float]:
+        return {key: delta.coded(FINEST * 2.0**octaves) for key, delta in patch.deltas.items()}
+
+    for octaves in (3.0, 5.5, 7.0, 8.5):
+        wanted = scales.weigh(DoseKind.FULL, coded(octaves)).blob or b""
+        capped = replace(scales, terms=replace(scales.terms, most_bytes=len(wanted)))
+        clock, learner = Clock(Budget(steps=1)), Learner(OverfitRecipe())
+        climb = Climb(capped, learner, DoseChoice.FULL, clock, lambda _: None, None)
+        climb.steps = coded(0.0)
+        assert climb._final(Phase(DoseKind.FULL, Stage.FINAL, 1.0)).blob == wanted
 
 
 def test_a_rung_is_sent_at_any_price(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:
@@ -170,6 +190,39 @@ def test_a_phase_ends_where_the_tiles_kept_apart_gain_no_more(
     scales = Scales(Overfit(patch, objective), tiny_teacher_base, terms, epoch=0)
     Climb(scales, Learner(frozen), DoseChoice.GAINS, clock, told.append, None).run()
     assert len(told) == len(Stage) * 5 * 3
+
+
+class Recording(Overfit):
+    """Notes in what steps, and at what fraction of the rates, it is trained."""
+
+    def __init__(self, patch: Patch, objective: Objective) -> None:
+        super().__init__(patch, objective)
+        self.noted: list[tuple[Steps | None, float]] = []
+
+    def step(self, learner: Learner, steps: Steps | None, fraction: float) -> tuple[float, float]:
+        self.noted.append((steps, fraction))
+        return super().step(learner, steps, fraction)
+
+
+def test_what_is_sent_is_trained_in_its_steps_at_rates_that_fall_to_zero(
+    tiny_teacher_base: LoadedBase, patch: Patch, objective: Objective
+) -> None:
+    run, clock = Recording(patch, objective), Clock(Budget(steps=30))
+    scales = Scales(run, tiny_teacher_base, Terms(1e-6, 10**5), epoch=0)
+    climb = Climb(scales, Learner(OverfitRecipe()), DoseChoice.GAINS, clock, lambda _: None, None)
+    climb.run()
+    free, trial, final = run.noted[:9], run.noted[9:18], run.noted[18:]
+    for phase in (free, trial, final):
+        cosine = [0.5 + 0.5 * math.cos(math.pi * n / len(phase)) for n in range(len(phase))]
+        assert [fraction for _, fraction in phase] == pytest.approx(cosine)
+    assert all(steps is None for steps, _ in free)
+    (tried, _), (sent, _) = trial[0], final[0]
+    assert tried is not None
+    assert sent is not None
+    assert all(steps == tried for steps, _ in trial)
+    assert all(steps == sent for steps, _ in final)
+    assert sent != tried
+    assert climb.candidates == [scales.weigh(DoseKind.GAINS, sent)]
 
 
 def test_no_steps_are_a_dose_of_nothing(tiny_teacher_base: LoadedBase, targets: list[Target]) -> None:

@@ -96,7 +96,8 @@ def test_all_doses_together_obey_the_cap_on_bytes(
     given = begin(bus, settings, two_shots(), dose=DoseChoice.FULL, dose_bytes=700)
     process(given, tiny_encoder)
     manifest = parse_manifest(read_manifest(bus, given.attempt.sequence) or b"")
-    assert manifest.bytes.dose <= 700
+    assert [entry.kind for entry in manifest.epochs] == [DoseKind.FULL] * 2
+    assert 0 < manifest.bytes.dose <= 700
 
 
 def test_without_doses_shots_are_no_matter(bus: redis.Redis, tmp_path: Path) -> None:
