@@ -33,7 +33,7 @@ from microdose_server.codec.encode import Encoder
 from microdose_server.codec.folder import STANDARD, load_bases
 from microdose_server.codec.graphs import generator_to_onnx, student_to_onnx
 from microdose_server.codec.presets import PRESETS
-from microdose_server.codec.shipped import load_teacher
+from microdose_server.codec.shipped import check_base, load_teacher
 from microdose_server.codec.student import STUDENTS, Student, build_student, student_from_onnx
 from microdose_server.codec.teacher import Generator
 from microdose_server.evaluate import program
@@ -276,6 +276,8 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Code the picture at every size, time everything."""
     teacher, bases = load_teacher(folder=args.weights), load_bases(args.weights)
+    for base in bases.values():
+        check_base(base, args.weights)
     field = line_up(bases, teacher.g_s, args.hific)
     encoder = Encoder(teacher=teacher, base=field.base)
     scenes = [scene(encoder, args.picture, *each) for each in args.sizes]

@@ -21,9 +21,7 @@ from typing import Any
 import torch
 
 from microdose_client.progress import Report, Step, reporter
-from microdose_server.codec.encode import Encoder, EncodeTimings
-from microdose_server.codec.folder import load_base
-from microdose_server.codec.shipped import load_teacher
+from microdose_server.codec.encode import Encoder, EncodeTimings, load_encoder
 from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
 from microdose_server.evaluate.metrics import Pixels
@@ -103,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Measure the folder."""
     files = picture_files(args.folder, args.limit)
-    encoder = Encoder(args.device, load_teacher(args.device, args.weights), load_base(args.weights))
+    encoder = load_encoder(args.device, args.weights)
     rows: list[Row] = []
     for name, pixels in read_pictures(files):
         progress(Step("encoding", len(rows), len(files), name))

@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 
 from microdose import entropy
 from microdose.base import LoadedBase
-from microdose.base import load_base as read_base
 from microdose.decoder import Decoder, to_pixels
 from microdose.engine import Graph, hyper_from
 from microdose.errors import CorruptStream, MicrodoseError
@@ -39,10 +38,9 @@ from microdose.mds import Mds
 from microdose.segment import parse_segment
 from microdose_client import Client
 from microdose_client.progress import Report, Step, reporter
-from microdose_server.codec.encode import Encoder
-from microdose_server.codec.folder import load_base
-from microdose_server.codec.shipped import load_teacher
+from microdose_server.codec.encode import Encoder, load_encoder
 from microdose_server.evaluate import program
+from microdose_server.evaluate.compare import base_of
 from microdose_server.evaluate.engines import ENGINES, Networks
 from microdose_server.evaluate.loopback import Published, published
 from microdose_server.evaluate.machine import machine
@@ -168,11 +166,6 @@ def fetch(here: Published, transport: str, folder: Path) -> Mds:
     return Mds.open((folder / "fetched.mds").read_bytes())
 
 
-def base_of(fetched: Mds) -> LoadedBase:
-    """The base that came with it."""
-    return read_base(fetched.blob(fetched.manifest.base.digest), lambda graph: fetched.blob(graph.digest))
-
-
 def decode_here(folder: Path, here: Published, engine: str, threads: int) -> list[dict[str, Any]]:
     """What a process does under its condition: every picture of the folder, one tally for each transport."""
     rows = []
@@ -247,7 +240,7 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Code the pictures, publish them, decode them everywhere."""
     files = picture_files(args.folder, args.count)
-    encoder = Encoder(teacher=load_teacher(folder=args.weights), base=load_base(args.weights))
+    encoder = load_encoder(folder=args.weights)
     with tempfile.TemporaryDirectory() as name:
         coded, segments = Path(name) / "coded", list[bytes]()
         coded.mkdir()

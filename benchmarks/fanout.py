@@ -27,7 +27,7 @@ import numpy as np
 
 from microdose_client import Client
 from microdose_client.progress import Report, Step, reporter
-from microdose_server.codec.folder import load_base
+from microdose_server.codec.encode import load_encoder
 from microdose_server.descriptors import raise_limit
 from microdose_server.evaluate import program
 from microdose_server.evaluate.audience import DISTINCT, add_options, complete, paced, report, table
@@ -127,9 +127,9 @@ def measure(plant: Plant, station: Station, viewers: Crowd, count: int, args: ar
 def run(args: argparse.Namespace, progress: Report) -> Found:
     """Every number of viewers in its turn."""
     raise_limit()
-    base = load_base(student="live")
+    encoder = load_encoder(student="live")
     width, height = args.size
-    pictures = coded(base, width, height, DISTINCT)
+    pictures = coded(encoder, width, height, DISTINCT)
     runs = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=args.folder)))
@@ -137,11 +137,11 @@ def run(args: argparse.Namespace, progress: Report) -> Found:
         viewers = stack.enter_context(crowd())
         for n, count in enumerate(args.viewers):
             progress(Step("broadcasting", n, len(args.viewers), f"to {count} viewers"))
-            station = plant.on_the_air(base, pictures)
+            station = plant.on_the_air(encoder.base, pictures)
             runs.append(asdict(measure(plant, station, viewers, count, args)))
     return report(args, runs) | {
         "segment_bytes": float(np.mean([len(picture) for picture in pictures])),
-        "dose_bytes": len(made_up_dose(base, 1)),
+        "dose_bytes": len(made_up_dose(encoder.base, 1)),
     }
 
 

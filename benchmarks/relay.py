@@ -22,7 +22,7 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from microdose_client.progress import Report, Step, reporter
-from microdose_server.codec.folder import load_base
+from microdose_server.codec.encode import load_encoder
 from microdose_server.descriptors import raise_limit
 from microdose_server.evaluate import program
 from microdose_server.evaluate.audience import DISTINCT, add_options, complete, paced, report, table
@@ -104,9 +104,9 @@ def measure(
 def run(args: argparse.Namespace, progress: Report) -> Found:
     """Every number of viewers in its turn."""
     raise_limit()
-    base = load_base(student="live")
+    encoder = load_encoder(student="live")
     width, height = args.size
-    pictures = coded(base, width, height, DISTINCT * len(args.viewers))
+    pictures = coded(encoder, width, height, DISTINCT * len(args.viewers))
     runs = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=args.folder)))
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace, progress: Report) -> Found:
         for n, count in enumerate(args.viewers):
             progress(Step("broadcasting", n, len(args.viewers), f"to {count} viewers"))
             own = pictures[n * DISTINCT : (n + 1) * DISTINCT]  # the relay has none of them yet
-            station = plant.on_the_air(base, own)
+            station = plant.on_the_air(encoder.base, own)
             runs.append(asdict(measure(plant, site, station, viewers, count, args)))
     return report(args, runs)
 

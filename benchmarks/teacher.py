@@ -24,9 +24,7 @@ from microdose.errors import BadPicture, NotReproducible
 from microdose.latents import decode_picture
 from microdose.segment import parse_segment
 from microdose_client.progress import Report, Step, reporter
-from microdose_server.codec.encode import Encoder
-from microdose_server.codec.folder import load_base
-from microdose_server.codec.shipped import load_teacher
+from microdose_server.codec.encode import Encoder, load_encoder
 from microdose_server.evaluate import program
 from microdose_server.evaluate.codecs import Codec, encode_to_bytes, why_absent
 from microdose_server.evaluate.curves import Curve, plot, read_curves
@@ -214,7 +212,7 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Measure the folder and draw the plot."""
     files, published = picture_files(args.folder, args.limit), read_curves(args.curves)
-    encoder = Encoder(args.device, load_teacher(args.device, args.weights), load_base(args.weights))
+    encoder = load_encoder(args.device, args.weights)
     here = [codec for codec in Codec if why_absent(codec) is None]
     rivals = [Rival(codec, rate) for codec in here for rate in sorted({1.0, *args.rates})]
     names: list[str] = []

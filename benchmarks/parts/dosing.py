@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from microdose.errors import BadUpload
-from microdose_server.codec.encode import Encoder
-from microdose_server.codec.folder import STANDARD, load_base
-from microdose_server.codec.shipped import load_discriminator, load_teacher
+from microdose_server.codec.encode import Encoder, load_encoder
+from microdose_server.codec.folder import STANDARD
+from microdose_server.codec.shipped import load_discriminator
 from microdose_server.distil.overfit import OverfitRecipe
 from microdose_server.distil.rate import DEFAULT_LMBDA
 
@@ -56,4 +56,4 @@ def by_name(paths: Sequence[Path]) -> dict[str, Path]:
 
 def encoder_of(args: argparse.Namespace) -> Encoder:
     """The teacher and the student that are chosen. Raises what loading them does."""
-    return Encoder(teacher=load_teacher(folder=args.weights), base=load_base(args.weights, args.profile))
+    return load_encoder(folder=args.weights, student=args.profile)

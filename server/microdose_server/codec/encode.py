@@ -9,6 +9,7 @@ pixels --g_a--> y --h_a, round--> z --+
 
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
@@ -22,9 +23,9 @@ from microdose.decoder import to_pixels
 from microdose.engine import Graph, hyper_from
 from microdose.latents import encode_picture
 from microdose.segment import pack_segment
-from microdose_server.codec.folder import load_base
+from microdose_server.codec.folder import STANDARD, load_base
 from microdose_server.codec.hyperprior import pad_latents
-from microdose_server.codec.shipped import load_teacher
+from microdose_server.codec.shipped import check_base, load_teacher
 from microdose_server.codec.teacher import Teacher, pad_to_stride
 
 
@@ -60,14 +61,10 @@ class Encoded:
 
 
 class Encoder:
-    """A teacher with its base; the shipped pair unless others are given."""
+    """A teacher on `device` with its base."""
 
-    def __init__(
-        self, device: str = "cpu", teacher: Teacher | None = None, base: LoadedBase | None = None
-    ) -> None:
-        self.device = device
-        self.teacher = teacher or load_teacher(device)
-        self.base = base or load_base()
+    def __init__(self, teacher: Teacher, base: LoadedBase, device: str = "cpu") -> None:
+        self.teacher, self.base, self.device = teacher, base, device
         self._hyper = hyper_from(Graph(self.base.hyper))
 
     def encode(self, pixels: NDArray[np.uint8], epoch: int = 0) -> Encoded:
@@ -111,6 +108,17 @@ class Encoder:
         tower = g_s.tower(after_head) + after_head
         x_hat = g_s.tail(tower)[0, :, :height, :width]
         return Painted(to_pixels(x_hat.cpu().numpy()), tower[0].half().cpu().numpy())
+
+
+def load_encoder(device: str = "cpu", folder: Path | None = None, student: str = STANDARD) -> Encoder:
+    """The teacher in a folder (the shipped one) with the base of a student.
+
+    Raises NotFound where one is missing, UnsupportedVersion for a teacher of an unknown shape, DigestMismatch
+    for a damaged base or one of another teacher.
+    """
+    base = load_base(folder, student)
+    check_base(base, folder)
+    return Encoder(load_teacher(device, folder), base, device)
 
 
 def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:

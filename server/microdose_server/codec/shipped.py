@@ -9,8 +9,9 @@ import safetensors.numpy
 import torch
 from torch import Tensor
 
+from microdose.base import LoadedBase
 from microdose.digest import digest_of
-from microdose.errors import NotFound, UnsupportedVersion
+from microdose.errors import DigestMismatch, NotFound, UnsupportedVersion
 from microdose_server.codec.discriminator import Discriminator
 from microdose_server.codec.fill import fill
 from microdose_server.codec.folder import DISCRIMINATOR, META, TEACHER, discriminator_file, weights_folder
@@ -104,6 +105,19 @@ def _load(path: Path) -> tuple[Preset, dict[str, Tensor]]:
 def teacher_digest(folder: Path) -> str:
     """The digest of a teacher's weights file."""
     return digest_of((folder / TEACHER).read_bytes())
+
+
+def check_base(base: LoadedBase, folder: Path | None = None) -> None:
+    """Raise DigestMismatch unless a base is of the teacher in a folder (the shipped one).
+
+    Its hyper-synthesis and tables are made from the teacher: with another one's latents they give nonsense.
+    """
+    folder = folder or weights_folder()
+    if base.document.teacher != teacher_digest(folder):
+        raise DigestMismatch(
+            f"the base {base.document.name!r} was not distilled from {folder / TEACHER}: distil its student "
+            "again with: microdose-server distil"
+        )
 
 
 def load_meta(folder: Path | None = None) -> dict[str, object]:

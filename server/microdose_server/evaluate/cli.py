@@ -7,12 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from microdose.errors import NotFound
+from microdose.errors import DigestMismatch, NotFound
 from microdose.manifest import SegmentEntry
 from microdose.mds import Mds
+from microdose_server.codec.folder import weights_folder
 from microdose_server.codec.graphs import generator_to_onnx
-from microdose_server.codec.shipped import load_teacher
-from microdose_server.evaluate.compare import Compared, Comparison, comparison_sheet
+from microdose_server.codec.shipped import load_teacher, teacher_digest
+from microdose_server.evaluate.compare import Compared, Comparison, base_of, comparison_sheet
 from microdose_server.evaluate.metrics import Pixels
 from microdose_server.evaluate.report import report, summary
 from microdose_server.intake.picture import read_picture
@@ -30,8 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, write, print. Raises NotFound for a missing original."""
+    """Measure, write, print.
+
+    Raises NotFound for a missing original, DigestMismatch for a sequence of another teacher than ships.
+    """
     mds = Mds.open(args.mds)
+    if base_of(mds).document.teacher != teacher_digest(weights_folder()):
+        raise DigestMismatch(
+            f"{args.mds} was made by another teacher than this version ships: publish the pictures again, or "
+            "measure it with the version that published it"
+        )
     originals = [read_original(args.originals, entry) for entry in mds.manifest.segments]
     comparison = Comparison(mds, shipped_teacher())
     found = write_report(args.output, comparison, list(comparison.pictures(originals)))

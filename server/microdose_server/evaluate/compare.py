@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from PIL import Image
 
-from microdose.base import load_base
+from microdose.base import LoadedBase, load_base
 from microdose.changes import parts_of
 from microdose.decoder import Decoder, Picture
 from microdose.dose import parse_dose
@@ -48,12 +48,17 @@ class Compared:
     report: PictureReport
 
 
+def base_of(mds: Mds) -> LoadedBase:
+    """The base of an exported sequence, every byte verified."""
+    return load_base(mds.blob(mds.manifest.base.digest), lambda wanted: mds.blob(wanted.digest))
+
+
 class Comparison:
     """The decoders of one sequence of a single epoch. `teacher` is the teacher's generator as ONNX."""
 
     def __init__(self, mds: Mds, teacher: bytes) -> None:
         self.mds, self.teacher = mds, teacher
-        self.base = load_base(mds.blob(mds.manifest.base.digest), lambda wanted: mds.blob(wanted.digest))
+        self.base = base_of(mds)
         (epoch,) = mds.manifest.epochs
         self.dose = mds.blob(epoch.dose.digest) if epoch.dose else None
         self.decoders = {

@@ -55,9 +55,9 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def coded(base: LoadedBase, width: int, height: int, count: int) -> list[bytes]:
+def coded(encoder: Encoder, width: int, height: int, count: int) -> list[bytes]:
     """`count` segments of a camera that pans over noise with the spectrum of photographs."""
-    encoder, scene = Encoder(base=base), pink(2 * width, height)
+    scene = pink(2 * width, height)
     views = (np.ascontiguousarray(scene[:, n * width // count :][:, :width]) for n in range(count))
     return [encoder.analyse(view)[0] for view in views]
 

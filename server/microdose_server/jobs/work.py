@@ -13,8 +13,7 @@ from pathlib import Path
 from microdose import resources
 from microdose.base import LoadedBase
 from microdose.resources import DoseChoice
-from microdose_server.codec.encode import Encoder
-from microdose_server.codec.folder import load_base
+from microdose_server.codec.encode import Encoder, load_encoder
 from microdose_server.codec.shipped import load_discriminator
 from microdose_server.distil.checkpoint import Keeper
 from microdose_server.distil.overfit import OverfitRecipe
@@ -69,9 +68,12 @@ def run(errand: Errand) -> None:
 
 
 def encoder_for(given: Assignment) -> Encoder:
-    """The shipped teacher with the base of the sequence's profile. Raises NotFound where it does not ship."""
+    """The shipped teacher with the base of the sequence's profile.
+
+    Raises NotFound where none ships, DigestMismatch for one of another teacher.
+    """
     profile = Sequences(given.client).get(given.attempt.sequence).profile
-    return Encoder(given.settings.device, base=load_base(student=profile))
+    return load_encoder(given.settings.device, student=profile)
 
 
 def recipe_for(settings: Settings) -> OverfitRecipe:

@@ -22,10 +22,10 @@ from benchmarks.dose import (
 )
 from microdose.dose import DoseKind
 from microdose_server.codec.discriminator import Discriminator
-from microdose_server.codec.encode import Encoder
+from microdose_server.codec.encode import load_encoder
 from microdose_server.codec.folder import load_base
 from microdose_server.codec.presets import PRESETS
-from microdose_server.codec.shipped import load_teacher, save_discriminator
+from microdose_server.codec.shipped import save_discriminator
 from microdose_server.evaluate.finer import analyse
 from microdose_server.evaluate.quality import Quality
 from microdose_server.evaluate.study import Study, Variant
@@ -141,7 +141,7 @@ def test_figures_are_of_the_best_rung(weights: Path) -> None:
 
 
 def test_finer_latents_have_all_that_a_dose_adds_to_a_sequence(weights: Path) -> None:
-    encoder = Encoder(teacher=load_teacher(folder=weights), base=load_base(weights))
+    encoder = load_encoder(folder=weights)
     study = Study.of(encoder, [photo(0, 130, 70), photo(9, 96, 64)], dists_of=0)
     analysed = analyse(encoder.teacher, study.base, study.originals, study.segments)
     before = study.total_bytes(None, DoseKind.NONE)

@@ -25,9 +25,7 @@ from benchmarks.exactness import (
 )
 from microdose.errors import MicrodoseError
 from microdose.latents import Floats
-from microdose_server.codec.encode import Encoder
-from microdose_server.codec.folder import load_base
-from microdose_server.codec.shipped import load_teacher
+from microdose_server.codec.encode import Encoder, load_encoder
 from microdose_server.evaluate.engines import ENGINES, Networks
 from microdose_server.evaluate.loopback import Published, published
 from tests.photos import photo
@@ -35,7 +33,7 @@ from tests.photos import photo
 
 @pytest.fixture(scope="module")
 def encoder(weights: Path) -> Encoder:
-    return Encoder(teacher=load_teacher(folder=weights), base=load_base(weights))
+    return load_encoder(folder=weights)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from microdose.base import LoadedBase
 from microdose_server.cli import main
-from microdose_server.codec.encode import Encoder, to_tensor
+from microdose_server.codec.encode import Encoder, load_encoder, to_tensor
 from microdose_server.codec.export import HYPER_CLAMP, export_base
 from microdose_server.codec.integer import quantise_hyperprior
 from microdose_server.codec.presets import PRESETS
@@ -89,7 +89,7 @@ def tiny_encoder(tiny_teacher: Teacher, tiny_teacher_base: LoadedBase) -> Encode
 @pytest.fixture(scope="session")
 def shipped_encoder() -> Encoder:
     """The shipped teacher with its base."""
-    return Encoder()
+    return load_encoder()
 
 
 @pytest.fixture(scope="session")

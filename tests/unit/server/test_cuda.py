@@ -114,7 +114,7 @@ def test_a_cpu_paints_by_a_dose_that_a_gpu_has_learnt(
 def test_a_cpu_decodes_what_a_gpu_encodes(
     tiny_teacher: Teacher, tiny_teacher_base: LoadedBase, photographs: list[Pixels]
 ) -> None:
-    encoder = Encoder(DEVICE, placed(deepcopy(tiny_teacher), DEVICE), tiny_teacher_base)
+    encoder = Encoder(placed(deepcopy(tiny_teacher), DEVICE), tiny_teacher_base, DEVICE)
     encoded = encoder.encode(photographs[0])
     hyper = hyper_from(Graph(tiny_teacher_base.hyper))
     y_hat = decode_picture(parse_segment(encoded.segment), tiny_teacher_base, hyper)

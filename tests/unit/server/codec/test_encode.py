@@ -1,13 +1,20 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from microdose.base import LoadedBase
 from microdose.decoder import Decoder
 from microdose.engine import Graph, hyper_from
+from microdose.errors import DigestMismatch
 from microdose.latents import decode_picture
 from microdose.segment import parse_segment
-from microdose_server.codec.encode import Encoder, to_tensor
-from microdose_server.codec.teacher import pad_to_stride
+from microdose_server.codec.encode import Encoder, load_encoder, to_tensor
+from microdose_server.codec.folder import save_base
+from microdose_server.codec.shipped import save_teacher
+from microdose_server.codec.teacher import Teacher, pad_to_stride
 from microdose_server.training.data import Pixels
 
 SIZES = [(1, 1), (16, 16), (17, 33), (250, 161), (64, 65)]
@@ -80,3 +87,18 @@ def test_the_rate_is_that_of_the_float_likelihood(
             y = shipped_encoder.teacher.g_a(pad_to_stride(to_tensor(pixels)))
             estimated += shipped_encoder.teacher.hyperprior(y).rounded_bits.item()
     assert coded <= 1.005 * estimated
+
+
+def test_a_teacher_is_loaded_with_its_own_base_alone(
+    tiny_teacher: Teacher, tiny_teacher_base: LoadedBase, tmp_path: Path
+) -> None:
+    digest = save_teacher("tiny", tiny_teacher.state_dict(), tmp_path)
+    document = tiny_teacher_base.document.model_copy(update={"teacher": digest})
+    save_base(replace(tiny_teacher_base, document=document), tmp_path, "live")
+    encoder = load_encoder(folder=tmp_path, student="live")
+    assert encoder.base.document == document
+    assert encoder.teacher.preset == tiny_teacher.preset
+    other = {name: value + 1.0 for name, value in tiny_teacher.state_dict().items()}
+    save_teacher("tiny", other, tmp_path)
+    with pytest.raises(DigestMismatch, match=r"'tiny' was not distilled from .*microdose-server distil"):
+        load_encoder(folder=tmp_path, student="live")

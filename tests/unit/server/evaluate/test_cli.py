@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 
 from microdose.errors import NotFound
+from microdose.mds import write_mds
+from microdose_server.cli import main
 from microdose_server.evaluate.cli import read_original, write_report
 from microdose_server.evaluate.compare import Comparison
 from microdose_server.evaluate.metrics import Pixels
@@ -35,3 +37,12 @@ def test_report_and_sheet_are_written(dosed: Comparison, originals: list[Pixels]
     assert found["pictures"] == len(originals)
     with Image.open(tmp_path / "new" / "comparison.png") as sheet:
         assert sheet.width > 6 * originals[0].shape[1]
+
+
+def test_a_sequence_of_another_teacher_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "old.mds"
+    sequence = tiny_sequence(1)
+    file.write_bytes(write_mds(sequence.manifest, dict(sequence.blobs)))
+    Image.new("RGB", (40, 24)).save(tmp_path / "0.png")
+    assert main(["bench", str(file), str(tmp_path)]) == 1
+    assert "old.mds was made by another teacher" in capsys.readouterr().err
