@@ -29,9 +29,10 @@ from microdose_server.distil.specialise import Budget, Dosed, Target, specialise
 from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
 from microdose_server.evaluate.metrics import Pixels
-from microdose_server.evaluate.sequences import read_sequence
+from microdose_server.evaluate.sequences import check_sequence, read_sequence
 from microdose_server.jobs.aiming import aim
 from microdose_server.jobs.dosing import pixels_of
+from microdose_server.training import options
 from microdose_server.training.denormal import flushed_denormals
 
 LENGTHS = (1, 8, 24, 100)
@@ -69,6 +70,9 @@ def choose(
 @flushed_denormals()
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Every length of every sequence."""
+    sequences = by_name(args.sequences)
+    for path in sequences.values():
+        check_sequence(path)
     encoder, found = encoder_of(args), dict[str, Any]()
     distil = partial(
         specialise,
@@ -79,7 +83,7 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
         epoch=0,
         recipe=recipe_of(args),
     )
-    for name, path in by_name(args.sequences).items():
+    for name, path in sequences.items():
         found[name] = {}
         for length in sorted(args.lengths):
             targets = targets_of(encoder, read_sequence(path, length), DoseAim(args.aim))
@@ -115,7 +119,12 @@ def parser() -> argparse.ArgumentParser:
     )
     add_options(found)
     found.add_argument(
-        "--lengths", nargs="+", type=int, default=LENGTHS, metavar="N", help="pictures (default: 1 8 24 100)"
+        "--lengths",
+        nargs="+",
+        type=options.count,
+        default=LENGTHS,
+        metavar="N",
+        help="pictures (default: 1 8 24 100)",
     )
     found.add_argument(
         "--aim",

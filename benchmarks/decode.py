@@ -51,6 +51,8 @@ from microdose_server.evaluate.timing import (
     take_turns,
     whole,
 )
+from microdose_server.training import options
+from microdose_server.training.peers import must_be_here
 
 TEACHER, HIFIC, HIFIC_PAPER = "teacher", "hific", "hific-paper"
 ONNXRUNTIME, TORCH = "onnxruntime", "torch"
@@ -247,34 +249,24 @@ def parser() -> argparse.ArgumentParser:
         "benchmarks/decode.py --picture kodim23.png --json > decode.json",
     )
     gpu = "cuda" if torch.cuda.is_available() else None
-    found.add_argument("--picture", type=Path, metavar="FILE", help="what to decode (default: 1/f noise)")
-    found.add_argument(
-        "--sizes",
-        nargs="+",
-        type=program.size,
-        default=SIZES,
-        metavar="WxH",
-        help="default: 768x512 1920x1080",
-    )
-    found.add_argument("--threads", type=int, nargs="+", default=(1, 2), metavar="N", help="default: 1 2")
-    found.add_argument(
-        "--rounds", type=int, default=5, metavar="N", help="turns of each decoder (default: 5)"
-    )
-    found.add_argument(
-        "--hific",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="HiFiC's generator too: minutes, 5 GB of memory, 20 GB at 1920x1080 (default: yes)",
-    )
-    found.add_argument(
-        "--torch", metavar="DEVICE", default=gpu, help="the synthesis on torch too (cuda where there is one)"
-    )
-    found.add_argument("--weights", type=Path, metavar="DIR", help="another teacher than the shipped one")
+    sizes_help = "default: 768x512 1920x1080"
+    hific_help = "HiFiC's generator too: minutes, 5 GB of memory, 20 GB at 1920x1080 (default: yes)"
+    torch_help = "the synthesis on torch too (cuda where there is one)"
+    add = found.add_argument
+    add("--picture", type=Path, metavar="FILE", help="what to decode (default: 1/f noise)")
+    add("--sizes", nargs="+", type=program.size, default=SIZES, metavar="WxH", help=sizes_help)
+    add("--threads", type=options.count, nargs="+", default=(1, 2), metavar="N", help="default: 1 2")
+    add("--rounds", type=options.count, default=5, metavar="N", help="turns of each decoder (default: 5)")
+    add("--hific", action=argparse.BooleanOptionalAction, default=True, help=hific_help)
+    add("--torch", type=options.device, metavar="DEVICE", default=gpu, help=torch_help)
+    add("--weights", type=Path, metavar="DIR", help="another teacher than the shipped one")
     return found
 
 
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Code the picture at every size, time everything."""
+    if args.torch:
+        must_be_here(args.torch)
     teacher, bases = load_teacher(folder=args.weights), load_bases(args.weights)
     for base in bases.values():
         check_base(base, args.weights)

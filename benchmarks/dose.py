@@ -44,7 +44,7 @@ from microdose_server.codec.teacher import Teacher
 from microdose_server.distil.generic import Aim, GenericRun, distil_generic, generic_recipe
 from microdose_server.distil.progress import Progress
 from microdose_server.distil.specialise import Budget
-from microdose_server.evaluate import program
+from microdose_server.evaluate import dists_weights, program
 from microdose_server.evaluate.engines import graph_painter
 from microdose_server.evaluate.finer import Analysed, analyse, finer_latents
 from microdose_server.evaluate.machine import machine
@@ -54,6 +54,7 @@ from microdose_server.training.data import crops
 from microdose_server.training.denormal import flushed_denormals
 from microdose_server.training.loop import Budget as Steps
 from microdose_server.training.lpips import LPIPS
+from microdose_server.training.options import count, none_or_more
 from microdose_server.training.photos import load_photos
 
 RUNGS = [choice.value for choice in DoseChoice if choice not in (DoseChoice.AUTO, DoseChoice.NONE)]
@@ -213,25 +214,25 @@ def parser() -> argparse.ArgumentParser:
         "benchmarks/dose.py trees/ street.mp4 --controls photos/ --output doses/ --json > dose.json",
     )
     add_options(found)
-    found.add_argument("--pictures", type=int, default=24, metavar="N", help="of each sequence (default: 24)")
-    found.add_argument("--rungs", nargs="+", choices=RUNGS, default=RUNGS, help="default: all")
-    found.add_argument(
-        "--controls", type=Path, metavar="DIR", help="train the students, on these photographs"
-    )
-    found.add_argument(
-        "--control-steps", type=int, default=2000, metavar="N", help="of each student (default: 2000)"
-    )
-    found.add_argument("--shape", choices=sorted(STUDENTS), help="of the students, if not the profile's")
-    found.add_argument(
-        "--dists", type=int, default=4, metavar="N", help="pictures that DISTS is of (default: 4)"
-    )
-    found.add_argument("--output", type=Path, metavar="DIR", help="write dose.json and dose.png there")
+    add = found.add_argument
+    add("--pictures", type=count, default=24, metavar="N", help="of each sequence (default: 24)")
+    add("--rungs", nargs="+", choices=RUNGS, default=RUNGS, help="default: all")
+    add("--controls", type=Path, metavar="DIR", help="train the students, on these photographs")
+    add("--control-steps", type=count, default=2000, metavar="N", help="of each student (default: 2000)")
+    add("--shape", choices=sorted(STUDENTS), help="of the students, if not the profile's")
+    add("--dists", type=none_or_more, default=4, metavar="N", help="pictures that DISTS is of (default: 4)")
+    add("--output", type=program.folder, metavar="DIR", help="write dose.json and dose.png there")
     return found
 
 
 @flushed_denormals()
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
-    """Train the students that controls need, then measure one sequence after another."""
+    """Train the students that controls need, then measure one sequence after another.
+
+    What would be missed only after hours is looked for first.
+    """
+    if args.dists:
+        dists_weights.WEIGHTS.find()
     encoder = encoder_of(args)
     teacher, recipe = encoder.teacher, recipe_of(args)
     sequences = [(name, read_sequence(path, args.pictures)) for name, path in by_name(args.sequences).items()]
@@ -254,7 +255,6 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
 def keep(args: argparse.Namespace, found: dict[str, Any]) -> None:
     """Write the files, if they are wanted."""
     if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
         (args.output / "dose.json").write_text(json.dumps(found, indent=2) + "\n")
         plot(found, args.output / "dose.png")
 

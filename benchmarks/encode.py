@@ -25,7 +25,9 @@ from microdose_server.codec.encode import Encoder, EncodeTimings, load_encoder
 from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
 from microdose_server.evaluate.metrics import Pixels
-from microdose_server.evaluate.pictures import picture_files, read_pictures
+from microdose_server.evaluate.pictures import check_pictures, picture_files, read_pictures
+from microdose_server.training.options import count, device
+from microdose_server.training.peers import must_be_here
 
 
 @dataclass(frozen=True)
@@ -89,18 +91,20 @@ def parser() -> argparse.ArgumentParser:
         "benchmarks/encode.py kodak/ --limit 4 --json > encode.json",
     )
     found.add_argument("folder", type=Path, metavar="DIR", help="pictures")
-    found.add_argument("--limit", type=int, metavar="N", help="only the first N pictures by name")
+    found.add_argument("--limit", type=count, metavar="N", help="only the first N pictures by name")
     found.add_argument(
-        "--rounds", type=int, default=3, metavar="N", help="times that each picture is encoded (default: 3)"
+        "--rounds", type=count, default=3, metavar="N", help="times that each picture is encoded (default: 3)"
     )
     found.add_argument("--weights", type=Path, metavar="DIR", help="another teacher than the shipped one")
-    found.add_argument("--device", default="cpu", help="where the teacher runs (default: cpu)")
+    found.add_argument("--device", type=device, default="cpu", help="where the teacher runs (default: cpu)")
     return found
 
 
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Measure the folder."""
+    must_be_here(args.device)
     files = picture_files(args.folder, args.limit)
+    check_pictures(files)
     encoder = load_encoder(args.device, args.weights)
     rows: list[Row] = []
     for name, pixels in read_pictures(files):

@@ -45,7 +45,8 @@ from microdose_server.evaluate.engines import ENGINES, Networks
 from microdose_server.evaluate.loopback import Published, published
 from microdose_server.evaluate.machine import machine
 from microdose_server.evaluate.metrics import Pixels
-from microdose_server.evaluate.pictures import picture_files, read_pictures
+from microdose_server.evaluate.pictures import check_pictures, picture_files, read_pictures
+from microdose_server.training.options import count
 
 THREADS = (1, 2)
 TRANSPORTS = ("http", "redis")
@@ -90,7 +91,7 @@ class Tally:
     max_pixel_difference: int = 0
 
     def __add__(self, other: "Tally") -> "Tally":
-        sums = {name: count + getattr(other, name) for name, count in asdict(self).items()}
+        sums = {name: number + getattr(other, name) for name, number in asdict(self).items()}
         most = max(self.max_pixel_difference, other.max_pixel_difference)
         return Tally(**sums | {"max_pixel_difference": most})
 
@@ -230,16 +231,17 @@ def parser() -> argparse.ArgumentParser:
         "benchmarks/exactness.py photos/ --json > exactness.json",
     )
     found.add_argument("folder", type=Path, metavar="DIR", help="pictures")
-    found.add_argument("--count", type=int, default=24, metavar="N", help="how many of them (default: 24)")
+    found.add_argument("--count", type=count, default=24, metavar="N", help="how many of them (default: 24)")
     found.add_argument("--weights", type=Path, metavar="DIR", help="another teacher than the shipped one")
     found.add_argument("--engine", choices=ENGINES, help=argparse.SUPPRESS)  # DIR then holds coded pictures
-    found.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
+    found.add_argument("--threads", type=count, default=1, help=argparse.SUPPRESS)
     return found
 
 
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     """Code the pictures, publish them, decode them everywhere."""
     files = picture_files(args.folder, args.count)
+    check_pictures(files)
     encoder = load_encoder(folder=args.weights)
     with tempfile.TemporaryDirectory() as name:
         coded, segments = Path(name) / "coded", list[bytes]()

@@ -35,6 +35,7 @@ from microdose_server.evaluate.crowd import Crowd, Follow, Seen, crowd
 from microdose_server.evaluate.fanout import Plant, address, coded, throughput
 from microdose_server.evaluate.program import Found
 from microdose_server.evaluate.station import Station, made_up_dose
+from microdose_server.training.options import positive
 
 DOCKER = Path(__file__).parents[1] / "docker"
 REAL = 3
@@ -174,9 +175,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add_options(found)
     found.add_argument(
-        "--seconds", type=float, default=6.0, metavar="S", help="to fetch from each server (default: 6)"
+        "--seconds", type=positive, default=6.0, metavar="S", help="to fetch from each server (default: 6)"
     )
-    found.add_argument("--output", type=Path, metavar="PNG", help="plot the delays")
+    found.add_argument("--output", type=program.png, metavar="PNG", help="plot the delays")
     return found
 
 

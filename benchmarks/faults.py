@@ -35,12 +35,14 @@ from benchmarks.parts.patient import STUCK_S, Patient
 from benchmarks.parts.plant import Plant
 from benchmarks.parts.publisher import Publisher, pictures
 from benchmarks.parts.tally import Tally
+from microdose.errors import BadUpload
 from microdose_client.progress import Report, Step, reporter
 from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
 from microdose_server.store.apikeys import Scope
 from microdose_server.store.lock import poll
 from microdose_server.store.redis import connect
+from microdose_server.training.options import count, none_or_more, positive
 
 LIVE_PICTURES = 20
 Sender: TypeAlias = Publisher | Broadcaster
@@ -73,10 +75,12 @@ def _has_ended(sender: Sender, plant: Plant) -> bool:
 
 
 def measure(args: argparse.Namespace, report: Report) -> Tally:
-    """Kill until there were enough."""
+    """Kill until there were enough. Raises BadUpload if nobody sends what a kill could harm."""
+    if not args.publishers + args.live:
+        raise BadUpload("nothing is sent that could be lost: give --publishers or --live")
     tally = Tally()
     end = time.monotonic() + 60 * args.minutes if args.minutes else float("inf")
-    count = args.count if args.count or args.minutes else 20
+    most = args.count if args.count or args.minutes else 20
     environ = {
         "MICRODOSE_LEASE_S": str(args.lease_s),
         "MICRODOSE_DISTIL_STEPS": "12",
@@ -85,15 +89,14 @@ def measure(args: argparse.Namespace, report: Report) -> Tally:
     }
     with ExitStack() as stack:
         folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.mkdir(parents=True, exist_ok=True)
         plant = stack.enter_context(Plant(folder, args.workers, remote=args.remote, environ=environ))
         senders = stack.enter_context(sending(plant, args, tally))
         bus = stack.enter_context(connect(plant.valkey.url))
         publishers = [sender for sender in senders if isinstance(sender, Publisher)]
         killer = Killer(plant, publishers, bus, tally, lease_s=args.lease_s, seed=args.seed)
-        while time.monotonic() < end and (not count or tally.kills < count):
+        while time.monotonic() < end and (not most or tally.kills < most):
             told = killer.kill()
-            report(Step("killing", tally.kills, count or 0, told))
+            report(Step("killing", tally.kills, most or 0, told))
     return tally
 
 
@@ -129,15 +132,15 @@ def parser() -> argparse.ArgumentParser:
         "benchmarks/faults.py --count 200 --json > faults.json",
     )
     add = found.add_argument
-    add("--count", type=int, metavar="N", help="kills (default: 20 without --minutes)")
-    add("--minutes", type=float, metavar="M", help="go on for so long")
-    add("--seed", type=int, default=0, metavar="N", help="of what is killed when (default: 0)")
-    add("--workers", type=int, default=2, metavar="N", help="processes that do jobs (default: 2)")
-    add("--publishers", type=int, default=2, metavar="N", help="whole sequences at a time (default: 2)")
-    add("--live", type=int, default=1, metavar="N", help="live sequences at a time (default: 1)")
-    add("--lease-s", type=float, default=2.0, metavar="S", help="of a job (default: 2; a server's is 15)")
+    add("--count", type=count, metavar="N", help="kills (default: 20 without --minutes)")
+    add("--minutes", type=positive, metavar="M", help="go on for so long")
+    add("--seed", type=none_or_more, default=0, metavar="N", help="of what is killed when (default: 0)")
+    add("--workers", type=count, default=2, metavar="N", help="processes that do jobs (default: 2)")
+    add("--publishers", type=none_or_more, default=2, metavar="N", help="sequences at a time (default: 2)")
+    add("--live", type=none_or_more, default=1, metavar="N", help="live sequences at a time (default: 1)")
+    add("--lease-s", type=positive, default=2.0, metavar="S", help="of a job (default: 2; a server's is 15)")
     add("--remote", action="store_true", help="workers share no disk with the API")
-    add("--folder", type=Path, metavar="DIR", help="for data and logs, to stay (default: a temporary one)")
+    add("--folder", type=program.folder, metavar="DIR", help="for data and logs, to stay (default: /tmp)")
     return found
 
 

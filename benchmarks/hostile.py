@@ -23,6 +23,7 @@ from benchmarks.parts.watched import Batch, Found, watch
 from microdose_client.progress import Report, Step, reporter
 from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
+from microdose_server.training.options import count, none_or_more, positive
 
 MOST_MB = 512
 
@@ -76,18 +77,13 @@ def parser() -> argparse.ArgumentParser:
         "Read mutations of every format and of requests to a live API, and count what breaks.",
         "benchmarks/hostile.py --count 1000000 --json > hostile.json",
     )
-    made.add_argument("--count", type=int, default=1_000_000, metavar="N", help="inputs (default: 1000000)")
-    made.add_argument("--minutes", type=float, metavar="M", help="end after this long, whatever the count")
-    made.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="another seed, other inputs (default: 0)"
-    )
-    made.add_argument("--start", type=int, default=0, metavar="N", help="the first input (default: 0)")
-    made.add_argument(
-        "--processes", type=int, default=2, metavar="N", help="that read at a time (default: 2)"
-    )
-    made.add_argument(
-        "--batch", type=int, default=20_000, metavar="N", help="inputs of one process (default: 20000)"
-    )
+    add = made.add_argument
+    add("--count", type=count, default=1_000_000, metavar="N", help="inputs (default: 1000000)")
+    add("--minutes", type=positive, metavar="M", help="end after this long, whatever the count")
+    add("--seed", type=none_or_more, default=0, metavar="N", help="another seed, other inputs (default: 0)")
+    add("--start", type=none_or_more, default=0, metavar="N", help="the first input (default: 0)")
+    add("--processes", type=count, default=2, metavar="N", help="that read at a time (default: 2)")
+    add("--batch", type=count, default=20_000, metavar="N", help="inputs of one process (default: 20000)")
     return made
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from microdose.engine import Graph, hyper_from
-from microdose.errors import BadPicture, NotReproducible
+from microdose.errors import NotReproducible
 from microdose.latents import decode_picture
 from microdose.segment import parse_segment
 from microdose_client.progress import Report, Step, reporter
@@ -30,7 +30,9 @@ from microdose_server.evaluate.codecs import Codec, encode_to_bytes, why_absent
 from microdose_server.evaluate.curves import Curve, plot, read_curves
 from microdose_server.evaluate.machine import machine
 from microdose_server.evaluate.metrics import Pixels, dists, lpips, lpips_moved, ms_ssim, psnr
-from microdose_server.evaluate.pictures import picture_files, read_pictures
+from microdose_server.evaluate.pictures import check_pictures, picture_files, read_pictures
+from microdose_server.training.options import count, device, positive
+from microdose_server.training.peers import must_be_here
 
 LEAST_SIDE = 161
 """Pixels: MS-SSIM halves a picture four times and still needs a window of 11."""
@@ -99,9 +101,7 @@ def code(encoder: Encoder, pixels: Pixels) -> tuple[bytes, Pixels]:
 
 
 def measure(encoder: Encoder, pixels: Pixels, rivals: Sequence[Rival]) -> Measured:
-    """One picture in every way. Raises BadPicture if it is too small for MS-SSIM."""
-    if min(pixels.shape[:2]) < LEAST_SIDE:
-        raise BadPicture(f"{pixels.shape[1]}x{pixels.shape[0]}: MS-SSIM needs {LEAST_SIDE} pixels a side")
+    """One picture, of at least `LEAST_SIDE`, in every way."""
     segment, painted = code(encoder, pixels)
     found = {}
     for rival in rivals:
@@ -198,20 +198,23 @@ def parser() -> argparse.ArgumentParser:
         "benchmarks/teacher.py kodak/ --json --plot kodak.png --rates 0.5 1 2 > kodak.json",
     )
     found.add_argument("folder", type=Path, metavar="DIR", help="pictures, each side above 160 pixels")
-    found.add_argument("--limit", type=int, metavar="N", help="only the first N pictures by name")
+    found.add_argument("--limit", type=count, metavar="N", help="only the first N pictures by name")
     found.add_argument("--weights", type=Path, metavar="DIR", help="another teacher than the shipped one")
-    found.add_argument("--device", default="cpu", help="where the teacher runs (default: cpu)")
-    found.add_argument("--plot", type=Path, metavar="PNG", help="write rate-distortion curves")
+    found.add_argument("--device", type=device, default="cpu", help="where the teacher runs (default: cpu)")
+    found.add_argument("--plot", type=program.png, metavar="PNG", help="write rate-distortion curves")
     curves_help = "published results in CompressAI's JSON to draw beside ours"
     found.add_argument("--curves", type=Path, nargs="+", default=[], metavar="PATH", help=curves_help)
     rates_help = "also give the rivals these multiples of the teacher's bytes (for the plot)"
-    found.add_argument("--rates", type=float, nargs="+", default=[], metavar="X", help=rates_help)
+    found.add_argument("--rates", type=positive, nargs="+", default=[], metavar="X", help=rates_help)
     return found
 
 
 def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
-    """Measure the folder and draw the plot."""
-    files, published = picture_files(args.folder, args.limit), read_curves(args.curves)
+    """Measure the folder, once all that it needs is known to be there."""
+    must_be_here(args.device)
+    files = picture_files(args.folder, args.limit)
+    check_pictures(files, LEAST_SIDE)
+    read_curves(args.curves)
     encoder = load_encoder(args.device, args.weights)
     here = [codec for codec in Codec if why_absent(codec) is None]
     rivals = [Rival(codec, rate) for codec in here for rate in sorted({1.0, *args.rates})]
@@ -222,15 +225,20 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
         names.append(name)
         measured.append(measure(encoder, pixels, rivals))
     progress(Step("measuring", len(files), len(files)))
-    found = report(names, measured, encoder.base.document.name, args.folder.resolve().name)
+    return report(names, measured, encoder.base.document.name, args.folder.resolve().name)
+
+
+def keep(args: argparse.Namespace, found: Mapping[str, Any]) -> None:
+    """Draw the plot, if one is wanted."""
     if args.plot:
-        plot(curves(mean(measured), found["name"], ""), published, args.plot)
-    return found
+        documents = found, *found["rivals"]
+        drawn = [Curve(each["name"], each["description"], each["results"]) for each in documents]
+        plot(drawn, read_curves(args.curves), args.plot)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 with one line on stderr."""
-    return program.perform("teacher.py", parser().parse_args(argv), run, reporter(), table)
+    return program.perform("teacher.py", parser().parse_args(argv), run, reporter(), table, keep=keep)
 
 
 if __name__ == "__main__":

@@ -35,10 +35,12 @@ from microdose_server.evaluate.convolutions import Call, calls_of
 from microdose_server.evaluate.machine import machine
 from microdose_server.training.adversarial import AdversarialRun
 from microdose_server.training.batches import Batches
+from microdose_server.training.data import Pixels
 from microdose_server.training.denormal import flushed_denormals
 from microdose_server.training.loop import Run
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.memory import keep_freed_memory
+from microdose_server.training.options import count, crop_side, device
 from microdose_server.training.peers import joined
 from microdose_server.training.photos import load_photos
 from microdose_server.training.precision import placed
@@ -48,6 +50,8 @@ PROGRESS = 0.5
 """Everything in a recipe is active half-way."""
 SIDE = {"cpu": 1536, "cuda": 8192}
 """Of the matrices whose product gives the machine's rate: large enough to fill it."""
+SEEN = 16
+"""Photographs at most: a step's time does not depend on what it sees."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,9 @@ def settle(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def measure(preset: str, stage: int, args: argparse.Namespace, lpips: LPIPS, rate: float) -> Row:
+def measure(
+    preset: str, stage: int, args: argparse.Namespace, photos: Sequence[Pixels], lpips: LPIPS, rate: float
+) -> Row:
     """Some steps of a fresh teacher, the first of them not counted."""
     device, shape = args.device, {"batch": args.batch, "crop": args.crop}
     teacher = Teacher(PRESETS[preset])
@@ -112,7 +118,6 @@ def measure(preset: str, stage: int, args: argparse.Namespace, lpips: LPIPS, rat
         if stage == 1
         else AdversarialRun(teacher, StageTwo(**shape), device)
     )
-    photos = load_photos(args.photos, args.crop) if args.photos else [noise(args.crop)]
     times, waits = [], 0.0
     with Batches(photos, args.batch, args.crop, np.random.default_rng(0)) as batches:
         calls, moving = step_work(run, batches, lpips)
@@ -140,8 +145,15 @@ def measure(preset: str, stage: int, args: argparse.Namespace, lpips: LPIPS, rat
     )
 
 
-def noise(crop: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """A photograph of nothing: a step's time does not depend on what it sees."""
+def photographs(folder: Path | None, crop: int) -> list[Pixels]:
+    """The first `SEEN` of a folder that are large enough; noise without one. Raises as `load_photos`."""
+    if folder is None:
+        return [noise(crop)]
+    return list(load_photos(folder, crop, memory=0)[:SEEN])  # no memory: no other is decoded
+
+
+def noise(crop: int) -> Pixels:
+    """A photograph of nothing."""
     return np.random.default_rng(0).integers(0, 256, (3 * crop, 3 * crop, 3), dtype=np.uint8)
 
 
@@ -188,11 +200,12 @@ def parser() -> argparse.ArgumentParser:
     presets = ["tiny", "small", "medium"]
     add("--presets", nargs="+", choices=sorted(PRESETS), default=presets, help="default: tiny small medium")
     add("--stages", nargs="+", type=int, choices=(1, 2), default=[1], help="default: 1")
-    add("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
-    add("--threads", type=int, metavar="N", help="of torch on a CPU (default: its own choice)")
-    add("--batch", type=int, default=Recipe.batch, metavar="N", help=f"crops (default: {Recipe.batch})")
-    add("--crop", type=int, default=Recipe.crop, metavar="N", help=f"their side (default: {Recipe.crop})")
-    add("--steps", type=int, default=5, metavar="N", help="timed steps of each (default: 5)")
+    add("--device", type=device, default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    add("--threads", type=count, metavar="N", help="of torch on a CPU (default: its own choice)")
+    add("--batch", type=count, default=Recipe.batch, metavar="N", help=f"crops (default: {Recipe.batch})")
+    crop_help = f"their side (default: {Recipe.crop})"
+    add("--crop", type=crop_side, default=Recipe.crop, metavar="N", help=crop_help)
+    add("--steps", type=count, default=5, metavar="N", help="timed steps of each (default: 5)")
     add("--photos", type=Path, metavar="DIR", help="real photographs (default: noise)")
     return found
 
@@ -205,13 +218,14 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     keep_freed_memory()
     if args.threads:
         torch.set_num_threads(args.threads)
+    photos = photographs(args.photos, args.crop)
     settings = [(preset, stage) for preset in args.presets for stage in args.stages]
     with joined(args.device) as peers:
         args.device = peers.device
         rate, lpips, rows = gemm_rate(args.device), placed(LPIPS(), args.device), []
         for n, (preset, stage) in enumerate(settings):
             progress(Step("training", n, len(settings), f"{preset}, stage {stage}"))
-            rows.append(measure(preset, stage, args, lpips, rate))
+            rows.append(measure(preset, stage, args, photos, lpips, rate))
         progress(Step("training", len(settings), len(settings)))
     return {
         "figures": figures(rows),

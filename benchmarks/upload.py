@@ -31,11 +31,13 @@ from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
 from microdose_server.evaluate.program import Found
 from microdose_server.evaluate.serving import serving
+from microdose_server.intake.picture import DEFAULT_LIMITS, check_size
 from microdose_server.settings import MIB
 from microdose_server.store.apikeys import ApiKeys, Scope
 from microdose_server.store.embedded import EmbeddedValkey
 from microdose_server.store.redis import connect
 from microdose_server.store.sequences import Sequences
+from microdose_server.training.options import positive
 
 WATCH_S = 0.1
 ASPECT = 1.5
@@ -50,11 +52,11 @@ class Peaks:
 
 
 def make_pictures(folder: Path, count: int, megabytes: float, report: Report) -> list[Path]:
-    """`count` different PNG files, of `megabytes` in all."""
+    """`count` different PNG files, of `megabytes` in all. Raises BadPicture if no such size is accepted."""
     height = int((megabytes * MIB / count / 3 / ASPECT) ** 0.5)
-    noise = np.random.default_rng(0).integers(
-        0, 256, (height + count, int(ASPECT * height), 3), dtype=np.uint8
-    )
+    width = int(ASPECT * height)
+    check_size(width, height, DEFAULT_LIMITS)
+    noise = np.random.default_rng(0).integers(0, 256, (height + count, width, 3), dtype=np.uint8)
     files = [folder / f"{n:05}.png" for n in range(count)]
     for n, file in enumerate(files):
         Image.fromarray(noise[n : n + height]).save(file, compress_level=0)
@@ -172,9 +174,10 @@ def parser() -> argparse.ArgumentParser:
         "benchmarks/upload.py --count 1000 --megabytes 2000 --json > upload.json",
     )
     add = found.add_argument
-    add("--count", type=int, default=1000, metavar="N", help="pictures (default: 1000)")
-    add("--megabytes", type=float, default=2000, metavar="MB", help="of all of them (default: 2000)")
-    add("--folder", type=Path, metavar="DIR", help="for pictures and data, twice their size (default: /tmp)")
+    add("--count", type=program.several, default=1000, metavar="N", help="pictures (default: 1000)")
+    add("--megabytes", type=positive, default=2000, metavar="MB", help="of all of them (default: 2000)")
+    folder_help = "for pictures and data, twice their size (default: /tmp)"
+    add("--folder", type=program.folder, metavar="DIR", help=folder_help)
     return found
 
 

@@ -10,6 +10,7 @@ from microdose_server.codec.folder import STANDARD
 from microdose_server.codec.shipped import load_discriminator
 from microdose_server.distil.overfit import OverfitRecipe
 from microdose_server.distil.rate import DEFAULT_LMBDA
+from microdose_server.training.options import count, positive, weight
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -17,21 +18,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sequences", nargs="+", type=Path, metavar="PATH", help="folders or clips")
     parser.add_argument("--profile", default=STANDARD, help="the student (default: standard)")
     parser.add_argument(
-        "--steps", type=int, default=2000, metavar="N", help="of each dose at most (default: 2000)"
+        "--steps", type=count, default=2000, metavar="N", help="of each dose at most (default: 2000)"
     )
     parser.add_argument(
-        "--seconds", type=float, default=180.0, metavar="S", help="for each dose at most (default: 180)"
+        "--seconds", type=positive, default=180.0, metavar="S", help="for each dose at most (default: 180)"
     )
     parser.add_argument(
         "--lmbda",
-        type=float,
+        type=positive,
         default=DEFAULT_LMBDA,
         metavar="D",
         help=f"distortion that a bit per pixel may cost (default: {DEFAULT_LMBDA}); near 0, bytes are free",
     )
     parser.add_argument(
         "--beta",
-        type=float,
+        type=weight,
         default=0.0,
         metavar="B",
         help="weight of the teacher's discriminator, which one of stage 2 has (default: 0)",

@@ -3,10 +3,10 @@
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from microdose_server.evaluate.machine import machine
-from microdose_server.evaluate.program import Found, size
+from microdose_server.evaluate.program import Found, folder, several, size
+from microdose_server.training.options import count, weight
 
 DISTINCT = 16
 """Pictures that are coded; they come again in the next epoch, as other bytes."""
@@ -15,17 +15,17 @@ DISTINCT = 16
 def add_options(parser: argparse.ArgumentParser) -> None:
     """How many viewers, and what they watch."""
     add = parser.add_argument
-    add("--viewers", type=int, nargs="+", default=(1, 100, 1000), metavar="N", help="default: 1 100 1000")
-    add("--pictures", type=int, default=40, metavar="N", help="of each sequence (default: 40)")
-    add("--interval", type=float, default=1.0, metavar="S", help="between two of them (default: 1 s)")
+    add("--viewers", type=count, nargs="+", default=(1, 100, 1000), metavar="N", help="default: 1 100 1000")
+    add("--pictures", type=several, default=40, metavar="N", help="of each sequence (default: 40)")
+    add("--interval", type=weight, default=1.0, metavar="S", help="between two of them (default: 1 s)")
     add("--size", type=size, default=(640, 360), metavar="WxH", help="of a picture (default: 640x360)")
-    add("--folder", type=Path, metavar="DIR", help="for data and logs (default: a temporary one)")
+    add("--folder", type=folder, metavar="DIR", help="for data and logs (default: a temporary one)")
 
 
-def paced(count: int, interval_s: float) -> Iterator[int]:
-    """0 to count - 1, each when its time has come."""
+def paced(number: int, interval_s: float) -> Iterator[int]:
+    """0 to number - 1, each when its time has come."""
     begin = time.monotonic()
-    for n in range(count):
+    for n in range(number):
         time.sleep(max(0.0, begin + n * interval_s - time.monotonic()))
         yield n
 

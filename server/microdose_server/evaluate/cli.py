@@ -13,10 +13,11 @@ from microdose.mds import Mds
 from microdose_server.codec.folder import weights_folder
 from microdose_server.codec.graphs import generator_to_onnx
 from microdose_server.codec.shipped import load_teacher, teacher_digest
+from microdose_server.evaluate import program
 from microdose_server.evaluate.compare import Compared, Comparison, base_of, comparison_sheet
 from microdose_server.evaluate.metrics import Pixels
+from microdose_server.evaluate.pictures import read_pixels
 from microdose_server.evaluate.report import report, summary
-from microdose_server.intake.picture import read_picture
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,15 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("mds", type=Path, metavar="FILE.mds", help="what `microdose export` wrote")
     parser.add_argument("originals", type=Path, metavar="DIR", help="the folder that was pushed")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="folder for report.json and comparison.png"
+        "-o", "--output", type=program.folder, metavar="DIR", help="folder for report.json and comparison.png"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, write, print.
-
-    Raises NotFound for a missing original, DigestMismatch for a sequence of another teacher than ships.
+    """Measure, write, print. Raises NotFound for a missing original, BadPicture for one that is refused, and
+    DigestMismatch for a sequence of another teacher than the one that ships.
     """
     mds = Mds.open(args.mds)
     if base_of(mds).document.teacher != teacher_digest(weights_folder()):
@@ -58,7 +58,7 @@ def read_original(folder: Path, entry: SegmentEntry) -> Pixels:
     path = folder / Path(entry.name or "").name
     if not path.is_file():
         raise NotFound(f"no original of picture {entry.n} at {path}: give the folder that was pushed")
-    return read_picture(path.read_bytes()).pixels
+    return read_pixels(path)
 
 
 def write_report(

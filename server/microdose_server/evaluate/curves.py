@@ -36,7 +36,7 @@ def read_curve(file: Path) -> Curve:
         document = json.loads(file.read_text())
         results = {name: [float(value) for value in values] for name, values in document["results"].items()}
         rates = len(results["bpp"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadUpload(f"{file} is not a result in CompressAI's schema: {error!r}") from error
     if any(len(values) != rates for values in results.values()):
         raise BadUpload(f"{file} does not give {rates} numbers, one per rate, in every list")

@@ -2,12 +2,16 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from microdose.errors import MicrodoseError
+from microdose.errors import BadPicture, MicrodoseError
+from microdose_server.intake.picture import DEFAULT_LIMITS, check_size
+from microdose_server.training.options import count
 
 Found: TypeAlias = dict[str, Any]
 Report = TypeVar("Report")
@@ -33,7 +37,8 @@ def perform(
     """Run with what `reporter` gives (the client's, which no module of the server imports), print what was
     found, then `keep` it in files.
 
-    Exit code 0; 1 if what was found is not `good`, or with one line on stderr if there is nothing.
+    Exit code 0; 1 if what was found is not `good`, or with one line on stderr if nothing was, or it cannot be
+    kept.
     """
     try:
         with reporter as progress:
@@ -41,12 +46,48 @@ def perform(
     except MicrodoseError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(found, indent=2) if args.json else table(found))
-    keep(args, found)
+    print(json.dumps(found, indent=2) if args.json else table(found), flush=True)
+    try:
+        keep(args, found)
+    except (MicrodoseError, OSError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
     return 0 if good(found) else 1
 
 
 def size(text: str) -> tuple[int, int]:
-    """(width, height) of "640x360", for an option; raises ValueError for anything else."""
-    width, height = text.split("x")
-    return int(width), int(height)
+    """(width, height) of "640x360", for an option; refuses what is no size, or none that can be coded."""
+    width, height = (int(side) for side in text.split("x"))
+    try:
+        check_size(width, height, DEFAULT_LIMITS)
+    except BadPicture as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return width, height
+
+
+def several(text: str) -> int:
+    """An integer of at least 2, for an option."""
+    number = count(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError("must be at least 2")
+    return number
+
+
+def folder(text: str) -> Path:
+    """A folder to write into, for an option. It is made now: refused later, all would be in vain."""
+    path = Path(text)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path} cannot be made: {error.strerror}") from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"{path} cannot be written to")
+    return path
+
+
+def png(text: str) -> Path:
+    """A PNG file to write, for an option; its folder is made now."""
+    path = Path(text)
+    if path.suffix != ".png" or path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is not the name of a .png file")
+    return folder(str(path.parent)) / path.name

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from microdose.latents import Floats
 from microdose_server.codec.encode import Encoder
 from microdose_server.evaluate.metrics import Pixels
-from microdose_server.intake.picture import read_picture
+from microdose_server.evaluate.pictures import read_pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +28,13 @@ class Scene:
 
 
 def scene(encoder: Encoder, file: Path | None, width: int, height: int) -> Scene:
-    """The file's picture, scaled and cropped to the size, or an artificial one, coded."""
+    """The file's picture, scaled and cropped to the size, or an artificial one, coded.
+
+    Raises BadPicture, by name, for a file that is refused.
+    """
     pixels = pink(width, height)
     if file:
-        image = Image.fromarray(read_picture(file.read_bytes()).pixels)
+        image = Image.fromarray(read_pixels(file))
         pixels = np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS))
     encoded = encoder.encode(pixels)
     return Scene(width, height, encoded.segment, encoded.y_hat)

@@ -4,7 +4,7 @@ import math
 import re
 from argparse import ArgumentTypeError
 
-from microdose_server.codec.teacher import STRIDE
+from microdose.segment import STRIDE
 
 LEAST_CROP = 64
 """Below this, LPIPS has nothing to compare."""

@@ -62,5 +62,15 @@ def test_what_is_wrong_is_one_line(weights: Path, tmp_path: Path, capsys: pytest
     assert "holds no picture" in capsys.readouterr().err
 
 
+def test_all_sequences_are_judged_before_the_first_is_measured(
+    folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    assert main([str(folder), str(tmp_path), "--weights", str(weights), "--steps", "2"]) == 1
+    told = capsys.readouterr().err
+    assert "bad.png: not a picture" in told
+    assert "distilling" not in told
+
+
 def test_help_has_an_example() -> None:
     assert "example:" in parser().format_help()

@@ -48,6 +48,11 @@ def test_ratios_are_of_one_engine_at_the_most_threads(weights: Path) -> None:
     assert found["params_ratio_teacher"] > 1
 
 
+def test_a_device_that_is_not_there_is_missed_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--torch", "cuda:99"]) == 1
+    assert "there is no cuda:99 here" in capsys.readouterr().err
+
+
 def test_hific_paints_from_its_own_channels() -> None:
     assert latents(TEACHER, SCENE) is SCENE.y_hat
     assert latents(HIFIC, SCENE).shape == latents(HIFIC_PAPER, SCENE).shape == (220, 3, 5)

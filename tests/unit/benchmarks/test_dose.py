@@ -162,6 +162,14 @@ def test_what_is_wrong_is_one_line(weights: Path, tmp_path: Path, capsys: pytest
     assert "no base of a student 'huge'" in capsys.readouterr().err
 
 
+def test_weights_that_are_needed_at_the_end_are_missed_at_the_beginning(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MICRODOSE_CACHE", str(tmp_path))
+    assert main([str(folder), "--weights", str(tmp_path)]) == 1
+    assert "no DISTS weights at" in capsys.readouterr().err
+
+
 def test_every_rung_can_be_asked_for() -> None:
     assert "full" in RUNGS
     assert not {"auto", "none"} & set(RUNGS)

@@ -28,3 +28,5 @@ def test_a_folder_is_timed(weights: Path, folder: Path, capsys: pytest.CaptureFi
 def test_an_empty_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("encode.py: ")
+    assert main([str(tmp_path), "--device", "cuda:99"]) == 1
+    assert "there is no cuda:99 here" in capsys.readouterr().err

@@ -32,3 +32,8 @@ def test_what_was_found_is_told_with_its_conditions() -> None:
     assert (found["lost"], found["why"], found["lease_s"]) == (2, ["lost 2: two frames"], 2.0)
     assert found["recovery_s_p50"] == 2.0
     assert result(Tally(), parser().parse_args([]))["recovery_s_p99"] == 0
+
+
+def test_something_has_to_be_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--publishers", "0", "--live", "0"]) == 1
+    assert "give --publishers or --live" in capsys.readouterr().err

@@ -1,12 +1,28 @@
 import json
 import math
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from benchmarks.teacher import Measured, Quality, Rival, curves, figures, main, mean, parser, table
+from benchmarks.teacher import (
+    Measured,
+    Quality,
+    Rival,
+    curves,
+    figures,
+    keep,
+    main,
+    mean,
+    parser,
+    report,
+    table,
+)
+from microdose_server.codec.presets import PRESETS
+from microdose_server.codec.shipped import save_teacher
+from microdose_server.codec.teacher import Teacher
 from microdose_server.evaluate.codecs import Codec
 from tests.photos import encode, photo
 
@@ -68,9 +84,37 @@ def test_the_limit_is_kept(folder: Path, weights: Path, capsys: pytest.CaptureFi
 def test_what_is_wrong_is_one_line(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 1
     assert "holds no picture" in capsys.readouterr().err
+    (tmp_path / "large.png").write_bytes(encode(photo(0, 200, 168)))
+    command = [str(tmp_path), "--weights", str(weights)]
+    assert main([*command, "--curves", str(tmp_path / "missing.json")]) == 1
+    assert "missing.json is not a result" in capsys.readouterr().err
     (tmp_path / "small.png").write_bytes(encode(photo(0, 200, 100)))
-    assert main([str(tmp_path), "--weights", str(weights)]) == 1
-    assert "200x100" in capsys.readouterr().err
+    assert main(command) == 1
+    told = capsys.readouterr().err
+    assert "small.png: 200x100 is too small here: each side needs at least 161 pixels" in told
+    assert "measuring" not in told
+
+
+def test_a_base_of_another_teacher_is_refused(
+    folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = shutil.copytree(weights, tmp_path / "weights")
+    save_teacher("tiny", Teacher(PRESETS["tiny"]).state_dict(), own)
+    assert main([str(folder), "--weights", str(own)]) == 1
+    assert "distil its student again" in capsys.readouterr().err
+
+
+def test_a_plot_that_cannot_be_written_costs_no_measurement(
+    folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        main([str(folder), "--weights", str(weights), "--plot", str(tmp_path / "file" / "plot.png")])
+    assert "file cannot be made" in capsys.readouterr().err
+    plot = tmp_path / "new" / "plot.png"
+    args = parser().parse_args([str(folder), "--plot", str(plot)])
+    keep(args, report(["0.png"], [measured(0.5)], "tiny", "kodak"))
+    assert plot.is_file()
 
 
 def test_help_has_an_example() -> None:

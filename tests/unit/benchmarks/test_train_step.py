@@ -4,13 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.train_step import Row, figures, gemm_rate, main, noise, parser, step_work
+from benchmarks.train_step import SEEN, Row, figures, gemm_rate, main, noise, parser, photographs, step_work
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
 from microdose_server.training.batches import Batches
 from microdose_server.training.loop import Run
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.recipe import Recipe
+from tests.photos import encode, photo
 
 
 def row(preset: str, stage: int = 1) -> Row:
@@ -22,6 +23,16 @@ def test_the_products_of_the_optimiser_are_counted_apart() -> None:
     with Batches([noise(64)], 2, 64, np.random.default_rng(0)) as batches:
         calls, optimizer = step_work(run, batches, LPIPS())
     assert sum(call.macs() for call in calls) > optimizer > 0
+
+
+def test_no_more_photographs_are_loaded_than_steps_need(tmp_path: Path) -> None:
+    for n in range(SEEN + 2):
+        (tmp_path / f"{n:02}.png").write_bytes(encode(photo(n, 72, 64)))
+    (tmp_path / "00.png").write_bytes(encode(photo(0, 72, 48)))  # too small for a crop
+    found = photographs(tmp_path, 64)
+    assert len(found) == SEEN
+    assert np.array_equal(found[0], photo(1, 72, 64))
+    assert [each.shape for each in photographs(None, 64)] == [(192, 192, 3)]
 
 
 def test_the_machine_has_a_rate() -> None:

@@ -21,3 +21,8 @@ def test_a_small_upload_arrives_whole_and_needs_little_memory(capsys: pytest.Cap
 def test_the_peak_of_a_process_that_is_gone_is_nothing() -> None:
     assert peak_mb(os.getpid()) > 10
     assert peak_mb(2**30) == 0
+
+
+def test_pictures_that_no_server_takes_are_not_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--count", "100", "--megabytes", "0.01"]) == 1
+    assert "is too small: each side needs at least 16 pixels" in capsys.readouterr().err

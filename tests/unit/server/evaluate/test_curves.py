@@ -27,6 +27,11 @@ def test_a_folder_gives_all_its_curves(tmp_path: Path) -> None:
     assert [curve.name for curve in read_curves([tmp_path, tmp_path / "b.json"])] == ["a", "b", "b"]
 
 
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadUpload, match=r"missing\.json"):
+        read_curves([tmp_path / "missing.json"])
+
+
 @pytest.mark.parametrize(
     "document",
     [[], {}, {"results": {}}, {"results": {"bpp": ["x"]}}, {"results": {"bpp": [1], "psnr-rgb": []}}],

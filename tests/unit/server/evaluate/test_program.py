@@ -8,7 +8,7 @@ import pytest
 
 from microdose.errors import Unavailable
 from microdose_client.progress import Report, Step, reporter
-from microdose_server.evaluate.program import Found, parser, perform, size
+from microdose_server.evaluate.program import Found, folder, parser, perform, png, several, size
 
 
 def perform_one(*arguments: str, lost: int = 0, keep: Path | None = None) -> int:
@@ -46,6 +46,13 @@ def test_what_is_not_good_is_told_and_kept_all_the_same(
     assert json.loads((tmp_path / "kept").read_text()) == {"lost": 2}
 
 
+def test_what_cannot_be_kept_is_told_all_the_same(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert perform_one(keep=tmp_path / "missing" / "kept") == 1
+    out, err = capsys.readouterr()
+    assert out == "0 lost\n"
+    assert err.endswith(f"'{tmp_path}/missing/kept'\n")
+
+
 def test_what_cannot_be_measured_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     def run(args: argparse.Namespace, progress: Report) -> Found:
         raise Unavailable("nginx is not installed")
@@ -63,3 +70,27 @@ def test_sizes() -> None:
     for wrong in ("640", "640x", "axb", "1x2x3"):
         with pytest.raises(ValueError, match=r"unpack|invalid literal"):
             size(wrong)
+    for wrong in ("0x0", "-640x360", "15x64"):
+        with pytest.raises(argparse.ArgumentTypeError, match="too small"):
+            size(wrong)
+
+
+def test_several_are_at_least_two() -> None:
+    assert several("2") == 2
+    for wrong in ("1", "0", "-3"):
+        with pytest.raises(argparse.ArgumentTypeError, match="at least"):
+            several(wrong)
+
+
+def test_where_results_go_is_made_before_there_are_any(tmp_path: Path) -> None:
+    assert folder(str(tmp_path / "a" / "b")).is_dir()
+    assert png(str(tmp_path / "c" / "plot.png")).parent.is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(argparse.ArgumentTypeError, match="file cannot be made"):
+        folder(str(tmp_path / "file"))
+    with pytest.raises(argparse.ArgumentTypeError, match="file cannot be made"):
+        png(str(tmp_path / "file" / "plot.png"))
+    (tmp_path / "folder.png").mkdir()
+    for wrong in ("plot.txt", "folder.png"):
+        with pytest.raises(argparse.ArgumentTypeError, match=r"not the name of a \.png file"):
+            png(str(tmp_path / wrong))

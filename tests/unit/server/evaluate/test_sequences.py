@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from microdose.errors import BadUpload
-from microdose_server.evaluate.sequences import read_sequence, spread
+from microdose.errors import BadPicture, BadUpload
+from microdose_server.evaluate.sequences import check_sequence, read_sequence, spread
 from tests.photos import encode, film, photo
 
 
@@ -34,5 +34,21 @@ def test_what_is_no_sequence_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadUpload, match="holds no picture"):
         read_sequence(tmp_path, 3)
     (tmp_path / "a.mp4").write_bytes(b"no clip")
-    with pytest.raises(BadUpload, match="not a clip"):
+    with pytest.raises(BadUpload, match=r"a\.mp4: not a clip"):
         read_sequence(tmp_path / "a.mp4", 3)
+
+
+def test_all_of_a_sequence_is_judged_at_once(tmp_path: Path) -> None:
+    clip, folder = tmp_path / "pan.mp4", tmp_path / "pan"
+    folder.mkdir()
+    clip.write_bytes(film(6))
+    for n in range(3):
+        (folder / f"{n}.png").write_bytes(encode(photo(n)))
+    for path in (clip, folder):
+        check_sequence(path)
+    clip.write_bytes(film(6)[:400])
+    (folder / "1.png").write_bytes(b"no picture")
+    with pytest.raises(BadUpload, match=r"pan\.mp4: "):
+        check_sequence(clip)
+    with pytest.raises(BadPicture, match=r"1\.png: not a picture"):
+        check_sequence(folder)
