@@ -32,8 +32,9 @@ end the phase where that has been done so often."""
 
 @dataclass(frozen=True)
 class OverfitRecipe:
-    """Learning rates of u by group, the pull of matrices towards zero (relative to the rate), and the weights
-    of the terms beside the distortion (see `objective`), of which beta's needs the teacher's discriminator.
+    """Learning rates of u by group, the pull of matrices towards zero (relative to the rate, at the price of
+    bytes that `rate.USUAL_PRICE` is), and the weights of the terms beside the distortion (see `objective`),
+    of which beta's needs the teacher's discriminator.
     """
 
     rates: Mapping[Group, float] = field(

@@ -10,7 +10,7 @@ Where the seconds are out, what is learnt by then is coded once, in the steps th
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -110,7 +110,8 @@ def specialise(
     terms = Terms(DEFAULT_LMBDA if lmbda is None else lmbda, served, most_bytes)
     parent = prefix(digest_of(parents[-1])) if parents else b""
     scales = Scales(Overfit(patch, objective), base, terms, epoch, parent)
-    climb = Climb(scales, Learner(recipe), choice, clock, report, keeper)
+    learner = Learner(replace(recipe, pull=terms.pull(recipe.pull)))
+    climb = Climb(scales, learner, choice, clock, report, keeper)
     climb.resume()
     climb.run()
     return climb.outcome()

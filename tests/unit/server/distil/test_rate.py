@@ -13,6 +13,7 @@ from microdose_server.distil.objective import Objective
 from microdose_server.distil.overfit import SEARCHED_TILES, Learner, Overfit, OverfitRecipe
 from microdose_server.distil.patch import FINEST, NOTHING, Patch
 from microdose_server.distil.rate import (
+    DEFAULT_LMBDA,
     NARROWEST,
     SEARCHED_SHARE,
     Candidate,
@@ -115,6 +116,12 @@ def test_what_a_distortion_is_worth() -> None:
     terms = Terms(0.5, 1000)
     assert terms.price(round(terms.worth(0.2))) == pytest.approx(0.2)
     assert Terms(0.5, 1000, most_bytes=10).worth(0.2) == 10
+
+
+def test_matrices_are_pulled_harder_where_bytes_are_dearer() -> None:
+    assert Terms(DEFAULT_LMBDA, 8_000_000).pull(0.08) == pytest.approx(0.08)
+    assert Terms(DEFAULT_LMBDA, 1_000_000).pull(0.08) == pytest.approx(0.16)
+    assert Terms(DEFAULT_LMBDA / 8, 8_000_000).pull(0.08) == pytest.approx(0.04)
 
 
 def test_more_pixels_and_cheaper_bits_begin_at_finer_scales() -> None:
