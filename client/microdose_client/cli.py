@@ -5,7 +5,8 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,14 +109,14 @@ def _add_push(verbs: "Verbs") -> None:
     verb.add_argument("--name", help="a name to show for the sequence")
     verb.add_argument(
         "--dose",
-        type=DoseChoice,
+        type=_one_of(DoseChoice),
         choices=list(DoseChoice),
         default=DoseChoice.AUTO,
         help="a rung of the ladder, or auto: the one that pays (default: auto)",
     )
     verb.add_argument(
         "--aim",
-        type=DoseAim,
+        type=_one_of(DoseAim),
         choices=list(DoseAim),
         default=DoseAim.ORIGINALS,
         help="what doses bring the student towards: originals, or teacher, its pictures (default: originals)",
@@ -128,7 +129,7 @@ def _add_push(verbs: "Verbs") -> None:
     verb.add_argument("--dose-seconds", type=_positive, metavar="S", help="the most seconds to distil them")
     verb.add_argument(
         "--priority",
-        type=Priority,
+        type=_one_of(Priority),
         choices=list(Priority),
         default=Priority.NORMAL,
         help="of the job (default: normal)",
@@ -159,7 +160,9 @@ def _add_watch(verbs: "Verbs") -> None:
         "--start", type=int, metavar="N", help="first picture; -1: the newest (default: it, or 0 once ended)"
     )
     verb.add_argument("--pictures", type=_count, metavar="N", help="stop after so many")
-    verb.add_argument("--pipe", type=Form, choices=list(Form), help="write frames to stdout: y4m, or rgb24")
+    verb.add_argument(
+        "--pipe", type=_one_of(Form), choices=list(Form), help="write frames to stdout: y4m, or rgb24"
+    )
     verb.add_argument(
         "--fps", type=_count, default=25, metavar="N", help="what y4m says (default: %(default)s)"
     )
@@ -239,6 +242,17 @@ def _add_connection(verb: argparse.ArgumentParser, redis: bool = True) -> None:
         )
     else:
         verb.set_defaults(redis=None)
+
+
+def _one_of(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
+    """What parses a name of `kind`, and tells the names where it is another."""
+
+    def parse(text: str) -> StrEnum:
+        if text not in list(kind):
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(kind)}")
+        return kind(text)
+
+    return parse
 
 
 def _positive(text: str) -> float:

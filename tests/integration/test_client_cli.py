@@ -68,6 +68,14 @@ def test_wrong_usage_is_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -
     assert "usage: microdose" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--dose", "--aim", "--priority"])
+def test_a_name_of_nothing_is_told_what_there_is(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["push", "a.png", option, "moon"]) == 2
+    told = capsys.readouterr().err
+    assert f"argument {option}: 'moon' is none of " in told
+    assert {"--dose": "full", "--aim": "teacher", "--priority": "normal"}[option] in told.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
