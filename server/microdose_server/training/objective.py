@@ -42,8 +42,8 @@ def stage_one_loss(
     rate_weight: float,
     peers: Peers = ALONE,
 ) -> TeacherLoss:
-    """Rate, MSE and LPIPS of a batch x [N, 3, H, W] in 0..1, these two weighed as the recipe says at
-    `progress`.
+    """Rate, MSE and LPIPS of a batch x [N, 3, H, W] in 0..1, the first weighed by `rate_weight`, the others
+    as the recipe says at `progress`.
     """
     return _fidelity(reconstruct(teacher, x), lpips, x, recipe, progress, rate_weight, peers)
 
