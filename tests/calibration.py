@@ -2,7 +2,8 @@
 
 Pictures and distances were published for such checks as these, with the package pyiqa (its repository,
 ResultsCalibra). The pictures come out of the package's wheel, which is fetched once, hash checked, and never
-installed: nothing in it is run, and it is no part of what we ship.
+installed: nothing in it is run, and it is no part of what we ship (its licence, PolyForm Noncommercial, and
+that of TID2013 do not allow it everywhere).
 """
 
 import io

@@ -21,13 +21,13 @@ DEFAULT_LMBDA = 0.6
 """
 
 USUAL_PRICE = DEFAULT_LMBDA / 8e6
-"""That of 24 pictures of 768x432."""
+"""lmbda per pixel of 24 pictures of 768x432."""
 
 NARROWEST, WIDEST = 2.0**-30, 2.0**10
 """Scales."""
 SEARCHED_SHARE = 0.65
-"""The share of a cap on bytes that a search keeps to. Doses grow in the training that follows, by a third to
-a half: what is just within the cap before it ends above it, in coarser steps that nothing was trained in.
+"""The share of a cap on bytes that a search keeps to. Doses grow in the training that follows: what is just
+within the cap before it ends above it, in coarser steps that nothing was trained in.
 """
 
 
@@ -56,8 +56,8 @@ class Terms:
 
     def pull(self, usual: float) -> float:
         """How hard matrices are pulled towards zero where bytes cost this much; `usual` where they cost what
-        they did when that was found. The root was measured: of one picture about 3 times the usual pull is
-        best, of 24 for whose bytes a twelfth is asked a third of it.
+        they did when that was found. The cube root lies between what short runs liked best for one picture,
+        whose bytes are dear, and for 24 whose bytes cost a twelfth; no theory is behind it.
         """
         return usual * math.cbrt(self.lmbda / self.pixels / USUAL_PRICE)
 

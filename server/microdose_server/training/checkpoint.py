@@ -39,7 +39,7 @@ class RunState:
     photos: dict[str, int | str] = field(default_factory=dict)
     """`identity_of` the photographs that it learns from."""
     bpp: float | None = None
-    """The mean rate of its last batches."""
+    """The mean rate of its last batches, in bpp; None in checkpoints of before."""
 
 
 def save_state(state: RunState, path: Path) -> None:

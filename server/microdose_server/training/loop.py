@@ -23,10 +23,7 @@ from microdose_server.training.noise import noise_state, restore_noise, seed_noi
 from microdose_server.training.objective import TeacherLoss, stage_one_loss
 from microdose_server.training.peers import ALONE, Peers
 from microdose_server.training.precision import as_placed, placed
-from microdose_server.training.recipe import Recipe
-
-RATE_BATCHES = 100
-"""So many batches are a run's rate."""
+from microdose_server.training.recipe import RATE_BATCHES, Recipe
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ class Run:
         self.step = 0
         self.seconds = 0.0
         self.bpp = recipe.target_bpp
-        """The mean rate of the last batches, which picks the weight of the next one's."""
+        """The mean rate of the last batches, in bpp, which picks the weight of the next one's."""
 
     def look_at(self, photos: Sequence[Pixels]) -> None:
         """Learn from these photographs. Raises BadUpload if the run has learnt from others so far: what its

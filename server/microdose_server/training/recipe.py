@@ -29,6 +29,8 @@ LOSS = ("target_bpp", "k_m", "k_p", "lmbda_above", "lmbda_below", "held_out")
 """What a run takes over of the recipe of the teacher that it begins with."""
 CROPS = ("batch", "crop")
 """What it takes over, too, unless one of both is stage 3."""
+RATE_BATCHES = 100
+"""The rate of a run is the mean of so many batches, the last ones weighing most."""
 RATE_SLACK = 0.1
 """How far the rate of a run may lie from its target, relative to it, before one weight alone counts."""
 CONTINUED = {"relaxed_until": 0.0, "rate_from_zero_until": 0.0, "perceptual_from": 0.0}
