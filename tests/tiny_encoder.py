@@ -4,9 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microdose.base import LoadedBase
-from microdose.engine import Graph, hyper_from
-from microdose.latents import encode_picture
-from microdose.segment import latent_side, pack_segment
+from microdose.segment import latent_side
+from microdose_server.codec.coder import Coder, Latents
 from microdose_server.codec.encode import Painted
 from tests.tiny_base import HYPER_CHANNELS, LATENT_CHANNELS, tiny_base
 
@@ -38,12 +37,15 @@ class TinyEncoder:
         """The segment of pixels, uint8[H,W,3], and its y_hat."""
         self.encoded += 1
         height, width, _ = pixels.shape
+        return Coder(self.base).code(self.latents(pixels), (height, width), epoch)
+
+    def latents(self, pixels: NDArray[np.uint8]) -> Latents:
+        """The mean colours of blocks, and nothing else."""
+        height, width, _ = pixels.shape
         rows, columns = latent_side(height), latent_side(width)
         padding = (0, 16 * rows - height), (0, 16 * columns - width), (0, 0)
         blocks = np.pad(pixels, padding, "edge").reshape(rows, 16, columns, 16, 3)
         colours = blocks.mean((1, 3)).transpose(2, 0, 1) / 32 - 4
         y = np.resize(colours, (LATENT_CHANNELS, rows, columns)).astype(np.float32)
         z = np.zeros((HYPER_CHANNELS, -(-rows // 4), -(-columns // 4)), np.int32)
-        hyper = hyper_from(Graph(self.base.hyper, 1))
-        segment, y_hat = encode_picture(y, z, width, height, epoch, self.base, hyper)
-        return pack_segment(segment), y_hat
+        return Latents(y, z)

@@ -114,6 +114,7 @@ class AsyncClient:
         lmbda: float | None = None,
         dose_bytes: int | None = None,
         dose_seconds: float | None = None,
+        refine: int | None = None,
         priority: str = Priority.NORMAL,
         profile: str = "standard",
         resume: str | None = None,
@@ -125,15 +126,16 @@ class AsyncClient:
         error after a sequence was opened carries a note (PEP 678) with that id, and so does the first step of
         `progress`. `dose` is auto, or a rung of the ladder: none, gains, low-rank, full; `aim` is what doses
         bring the student towards, originals or teacher; `lmbda` weighs bits against distortion when a rung is
-        chosen, `dose_bytes` and `dose_seconds` cap what all doses cost; `profile` is the student that viewers
-        decode with (see `bases`); `priority` is high, normal or low: a job waits for the more urgent ones.
-        `progress` is called in a thread.
+        chosen, `dose_bytes` and `dose_seconds` cap what all doses cost; `refine` steps move the latents of
+        each picture for what viewers will see of them; `profile` is the student that viewers decode with (see
+        `bases`); `priority` is high, normal or low: a job waits for the more urgent ones. `progress` is
+        called in a thread.
         Raises BadUpload for files that are missing, unreadable, refused or do not go together, and for wishes
         that cannot be had.
         """
         choice = {"dose": dose, "aim": aim, "lmbda": lmbda}
         caps = {"dose_bytes": dose_bytes, "dose_seconds": dose_seconds}
-        wish = push.wish_of({"name": name, "profile": profile, **choice, **caps})
+        wish = push.wish_of({"name": name, "profile": profile, "refine": refine, **choice, **caps})
         complete = push.completion_of(priority)
         api, files = self._server(), [Path(path) for path in paths]
         return await with_run(lambda run: push.push(run, api, files, wish, complete, resume, progress))

@@ -128,6 +128,12 @@ def _add_push(verbs: "Verbs") -> None:
     verb.add_argument("--dose-bytes", type=int, metavar="N", help="the most bytes of doses to send")
     verb.add_argument("--dose-seconds", type=_positive, metavar="S", help="the most seconds to distil them")
     verb.add_argument(
+        "--refine",
+        type=int,
+        metavar="N",
+        help="move the latents of each picture in N steps, for what viewers will see of them (12 do most)",
+    )
+    verb.add_argument(
         "--priority",
         type=_one_of(Priority),
         choices=list(Priority),

@@ -47,7 +47,8 @@ def run_push(args: Namespace, report: Report) -> Outcome:
     if args.live:
         return _push_live(args, report)
     with _client(args) as client:
-        job = client.push(args.paths, priority=args.priority, progress=report, **_wishes(args))
+        more = {"refine": args.refine, "priority": args.priority}
+        job = client.push(args.paths, progress=report, **more, **_wishes(args))
         if not args.wait:
             return Outcome(job, f"sequence {job.sequence} is queued as job {job.id}")
         job = _ended(client, job, report)
@@ -63,6 +64,8 @@ def _push_live(args: Namespace, report: Report) -> Outcome:
     """Publish pictures as they come, until there are no more or Ctrl-C."""
     if len(args.paths) > 1:
         raise BadUpload(f"--live takes one PATH, not {len(args.paths)}: a folder, a clip, or -")
+    if args.refine is not None:
+        raise BadUpload("--live takes no --refine: pictures are coded as they come, and seen seconds later")
     with _client(args) as client:
         with client.live(**_wishes(args)) as live:
             first = live.next

@@ -1,9 +1,9 @@
 """Bodies of the HTTP API, shared by both ends."""
 
 from enum import StrEnum
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, Self, TypeVar
 
-from pydantic import AwareDatetime, Field, StrictBool
+from pydantic import AwareDatetime, Field, StrictBool, model_validator
 
 from microdose.base import Descriptor
 from microdose.digest import MAX_BLOB_BYTES, Digest
@@ -13,6 +13,8 @@ from microdose.ids import Id
 from microdose.manifest import ByteCounts, Count, Name, Side
 from microdose.problem import Problem
 
+MAX_REFINE = 1000
+"""Steps to refine the latents of a picture in, at most."""
 PROFILE_PATTERN = "^[a-z0-9][a-z0-9-]{0,39}$"
 Share = Annotated[float, Field(ge=0)]
 Profile = Annotated[str, Field(pattern=PROFILE_PATTERN)]
@@ -81,8 +83,10 @@ class SequenceCreate(Request):
 
     `aim`: what doses are trained towards. `lmbda` weighs bits against distortion to that in the rate search;
     None takes the server's. `dose_bytes` and `dose_seconds` cap the size of all doses together and the time
-    to make them, of a live sequence those of each; None: no cap but the server's. `live`: every frame is
-    published when it comes, in the order of their numbers.
+    to make them, of a live sequence those of each; None: no cap but the server's. `refine`: in so many steps
+    the latents of each picture are moved for what the student shows of them, dose and all; None: they stay as
+    the encoder makes them. `live`: every frame is published when it comes, in the order of their numbers;
+    nothing is refined then.
     """
 
     name: Name | None = None
@@ -92,7 +96,14 @@ class SequenceCreate(Request):
     lmbda: Annotated[float, Field(gt=0)] | None = None
     dose_bytes: Annotated[int, Field(gt=0, le=MAX_BLOB_BYTES)] | None = None
     dose_seconds: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    refine: Annotated[int, Field(gt=0, le=MAX_REFINE)] | None = None
     live: StrictBool = False
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.live and self.refine is not None:
+            raise ValueError("refine is for sequences that are whole: a live one is coded as it comes")
+        return self
 
 
 class SequenceComplete(Request):
@@ -126,6 +137,7 @@ class Sequence(Document):
     lmbda: float | None = None
     dose_bytes: int | None = None
     dose_seconds: float | None = None
+    refine: int | None = None
     live: bool = False
     state: SequenceState
     created: AwareDatetime

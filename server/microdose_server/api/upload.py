@@ -15,6 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from microdose.digest import MAX_BLOB_BYTES
 from microdose.errors import BadUpload
 from microdose.resources import (
+    MAX_REFINE,
     PROFILE_PATTERN,
     DoseAim,
     DoseChoice,
@@ -49,6 +50,7 @@ _FORM = {
         "lmbda": {"type": "number", "exclusiveMinimum": 0},
         "dose_bytes": {"type": "integer", "minimum": 1, "maximum": MAX_BLOB_BYTES},
         "dose_seconds": {"type": "number", "exclusiveMinimum": 0, "maximum": 86400},
+        "refine": {"type": "integer", "minimum": 1, "maximum": MAX_REFINE},
         "priority": {"type": "string", "enum": [priority.value for priority in Priority]},
     },
 }

@@ -2,7 +2,7 @@
 
 pixels --g_a--> y --h_a, round--> z --+
                 |                     v
-                '----> microdose.latents.encode_picture (the graphs and tables that clients have)
+                '----> codec.coder (the graphs and tables that clients have)
                             |                 |
                          segment            y_hat --g_s--> the teacher's picture
 """
@@ -20,9 +20,7 @@ from torch import Tensor
 
 from microdose.base import LoadedBase
 from microdose.decoder import to_pixels
-from microdose.engine import Graph, hyper_from
-from microdose.latents import encode_picture
-from microdose.segment import pack_segment
+from microdose_server.codec.coder import Coder, Latents
 from microdose_server.codec.folder import STANDARD, load_base
 from microdose_server.codec.hyperprior import pad_latents
 from microdose_server.codec.shipped import check_base, load_teacher
@@ -65,36 +63,38 @@ class Encoder:
 
     def __init__(self, teacher: Teacher, base: LoadedBase, device: str = "cpu") -> None:
         self.teacher, self.base, self.device = teacher, base, device
-        self._hyper = hyper_from(Graph(self.base.hyper))
+        self._coder = Coder(base)
 
     def encode(self, pixels: NDArray[np.uint8], epoch: int = 0) -> Encoded:
         """Code a picture, uint8 [H, W, 3], sRGB. Raises CorruptStream for sides over the format's limits."""
-        blob, y_hat, clock = self._code(pixels, epoch)
-        x_hat, tower = self.paint(y_hat, *pixels.shape[:2])
-        timings = EncodeTimings(*(1e3 * (end - start) for start, end in pairwise((*clock, perf_counter()))))
-        return Encoded(blob, y_hat, x_hat, timings, tower)
+        height, width, _ = pixels.shape
+        begin = perf_counter()
+        latents, analysed = self._latents(pixels)
+        summed_up = perf_counter()
+        segment, y_hat = self._coder.code(latents, (height, width), epoch)
+        coded = perf_counter()
+        x_hat, tower = self.paint(y_hat, height, width)
+        clock = (begin, analysed, summed_up, coded, perf_counter())
+        timings = EncodeTimings(*(1e3 * (end - start) for start, end in pairwise(clock)))
+        return Encoded(segment, y_hat, x_hat, timings, tower)
 
     def analyse(self, pixels: NDArray[np.uint8], epoch: int = 0) -> tuple[bytes, NDArray[np.float32]]:
         """The segment and y_hat alone, without the time that g_s takes; raises as `encode`."""
-        blob, y_hat, _ = self._code(pixels, epoch)
-        return blob, y_hat
+        height, width, _ = pixels.shape
+        return self._coder.code(self.latents(pixels), (height, width), epoch)
+
+    def latents(self, pixels: NDArray[np.uint8]) -> Latents:
+        """y and z alone, before anything is coded."""
+        return self._latents(pixels)[0]
 
     @torch.inference_mode()
-    def _code(
-        self, pixels: NDArray[np.uint8], epoch: int
-    ) -> tuple[bytes, NDArray[np.float32], tuple[float, ...]]:
-        """(segment, y_hat, the times at which its parts began and the last one ended)."""
-        height, width, _ = pixels.shape
-        begin = perf_counter()
+    def _latents(self, pixels: NDArray[np.uint8]) -> tuple[Latents, float]:
+        """y and z, and when y was there."""
         y = self.teacher.g_a(pad_to_stride(to_tensor(pixels).to(self.device)))
         y_array = y[0].cpu().numpy()
         analysed = perf_counter()
         z = torch.round(self.teacher.hyperprior.h_a(pad_latents(y)))
-        z_array = z[0].cpu().numpy().astype(np.int32)
-        summed_up = perf_counter()
-        segment, y_hat = encode_picture(y_array, z_array, width, height, epoch, self.base, self._hyper)
-        blob = pack_segment(segment)
-        return blob, y_hat, (begin, analysed, summed_up, perf_counter())
+        return Latents(y_array, z[0].cpu().numpy().astype(np.int32)), analysed
 
     def decode(self, y_hat: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
         """The teacher's own picture of y_hat [C, h, w], uint8 [height, width, 3]."""

@@ -3,9 +3,11 @@
 folder/00000.y_hat.npy     float32 [C, h, w]
        00000.pixels.npy    uint8 [H, W, 3]
        00000.tower.npy     float16 [D, h, w], of a teacher's picture
+       00000.refined.npy   float32 [C, h, w], what is coded in y_hat's place, if that was refined
 """
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,14 @@ def keep_target(folder: Path, number: int, target: Target, reserve: int) -> Targ
             _kept(folder / f"{number:05}.pixels.npy", target.pixels),
             None if tower is None else _kept(folder / f"{number:05}.tower.npy", tower),
         )
+
+
+def keep_refined(
+    folder: Path, number: int, target: Target, y_hat: NDArray[np.float32], reserve: int
+) -> Target:
+    """The target of picture `number` with other latents, which are kept as well; raises as `keep_target`."""
+    with room(folder, y_hat.nbytes, reserve):
+        return replace(target, y_hat=_kept(folder / f"{number:05}.refined.npy", y_hat))
 
 
 def _kept(path: Path, array: NDArray[np.generic]) -> np.memmap:  # type: ignore[type-arg]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from microdose.base import LoadedBase
 from microdose.resources import DoseAim, DoseChoice, Sequence
+from microdose_server.codec.coder import Latents
 from microdose_server.codec.encode import Painted
 from microdose_server.distil.tiles import Target
 
@@ -21,6 +22,9 @@ class PictureEncoder(Protocol):
     @property
     def base(self) -> LoadedBase:
         """The base that its segments are for."""
+
+    def latents(self, pixels: NDArray[np.uint8]) -> Latents:
+        """What is coded of a picture, uint8[H,W,3]."""
 
     def analyse(self, pixels: NDArray[np.uint8], epoch: int = 0) -> tuple[bytes, NDArray[np.float32]]:
         """The segment of a picture, uint8[H,W,3], and its y_hat."""

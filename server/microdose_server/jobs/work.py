@@ -1,8 +1,10 @@
 """The work of one job. torch is loaded here, and what it takes is given back when the process ends.
 
-load -> encode every picture -> distil a dose for each shot -> verify by decoding -> blobs -> publish
-                                                                                                 |
-                nobody sees anything of a job before this one atomic step -----------------------+
+load -> encode every picture -> distil a dose for each shot -> refine latents for it, if that is wished
+                                                                       |
+                    publish in one atomic step <- blobs <- verify by decoding
+
+Nobody sees anything of a job before that step.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +21,7 @@ from microdose_server.distil.checkpoint import Keeper
 from microdose_server.distil.overfit import OverfitRecipe
 from microdose_server.distil.plan import shorter
 from microdose_server.distil.shots import ShotDetector, shots_of
-from microdose_server.distil.targets import keep_target
+from microdose_server.distil.targets import keep_refined, keep_target
 from microdose_server.distil.tiles import Target
 from microdose_server.intake.picture import read_picture
 from microdose_server.jobs.aiming import PictureEncoder, aim, needs_painting
@@ -39,6 +41,7 @@ from microdose_server.jobs.publication import (
     make_publication,
     make_results,
 )
+from microdose_server.jobs.refining import Refining
 from microdose_server.jobs.scratch import scratch
 from microdose_server.jobs.verify import Verifier
 from microdose_server.settings import Settings
@@ -101,6 +104,9 @@ def process(given: Assignment, encoder: PictureEncoder, recipe: OverfitRecipe | 
     ):
         pictures = list(encode(given, sequence, encoder, folder))
         pictures, epochs = distil(settings, pictures, encoder, report, sequence, run, recipe)
+        if sequence.refine is not None:
+            refining = Refining(given, sequence, encoder, sequence.refine)
+            pictures = list(refine(given, pictures, epochs, refining, folder))
         verify(pictures, encoder, epochs, report)
         publish_all(given, sequence, encoder.base, [picture.coded for picture in pictures], epochs)
         run.discard()
@@ -156,6 +162,23 @@ def distil(
         for n in shot
     ]
     return placed, found.epochs
+
+
+def refine(
+    given: Assignment,
+    pictures: Sequence[EncodedPicture],
+    epochs: Sequence[Epoch],
+    refining: Refining,
+    folder: Path,
+) -> Iterator[EncodedPicture]:
+    """Every picture with latents moved for the student that will show it. Raises Fenced when it must stop."""
+    given.report.phase("refine", len(pictures))
+    for done, picture in enumerate(pictures, start=1):
+        doses = doses_of(epochs, picture.coded.epoch)
+        coded, y_hat = refining.picture(picture.coded, picture.target.pixels, doses)
+        target = keep_refined(folder, coded.frame.n, picture.target, y_hat, given.settings.reserve_bytes)
+        yield replace(picture, coded=coded, target=target)
+        given.report.step(done)
 
 
 def verify(

@@ -15,7 +15,8 @@ DISTILLATION = "distil"
 
 
 class Draft(Document):
-    """An encoded picture: of which frame and for which base, and its segment on the shelf of originals.
+    """An encoded picture: of which frame and for which base, and its segment on the shelf of originals; once
+    it is refined, that segment too, and a digest of what it was refined for.
 
     One of an earlier version may name the teacher's picture as well. That is ignored, and so collected: the
     picture is painted again.
@@ -24,6 +25,8 @@ class Draft(Document):
     frame: Digest
     base: Digest
     segment: Digest
+    refined: Digest | None = None
+    refined_for: Digest | None = None
 
 
 def read_drafts(client: redis.Redis, sequence: str) -> dict[int, Draft]:

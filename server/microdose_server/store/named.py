@@ -71,10 +71,12 @@ def named_by_frames(client: redis.Redis) -> set[str]:
 def named_by_drafts(client: redis.Redis) -> set[str]:
     """Digests of the encoded pictures of jobs that have not ended, for another attempt."""
     return {
-        draft.segment
+        digest
         for sequence in all_sequences(client)
         if sequence.state in IN_WORK
         for draft in read_drafts(client, sequence.id).values()
+        for digest in (draft.segment, draft.refined)
+        if digest is not None
     }
 
 

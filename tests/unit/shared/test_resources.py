@@ -89,7 +89,15 @@ def test_final_states_are_the_four_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    "caps", [{"dose_bytes": 0}, {"dose_bytes": 2**27}, {"dose_seconds": 0}, {"dose_seconds": 1e9}]
+    "caps",
+    [
+        {"dose_bytes": 0},
+        {"dose_bytes": 2**27},
+        {"dose_seconds": 0},
+        {"dose_seconds": 1e9},
+        {"refine": 0},
+        {"refine": 1001},
+    ],
 )
 def test_caps_on_a_dose_have_bounds(caps: dict[str, float]) -> None:
     SequenceCreate.model_validate({"dose_bytes": 20_000, "dose_seconds": 0.5, "dose": "low-rank"})

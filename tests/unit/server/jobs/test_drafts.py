@@ -59,6 +59,21 @@ def test_a_draft_that_names_the_teachers_picture_is_used_all_the_same(
     assert found[0] == SEGMENT
 
 
+def test_a_refined_picture_is_found_for_its_purpose_alone(drafts: MakeDrafts) -> None:
+    ours, other = digest_of(b"ours"), digest_of(b"other")
+    refined, y_hat = ENCODER.analyse(photo(1))
+    drafts().keep(FRAME, SEGMENT)
+    assert drafts().find_refined(FRAME, ours) is None
+    drafts().keep_refined(FRAME, refined, ours)
+    assert drafts().find_refined(FRAME, other) is None
+    found, plain = drafts().find_refined(FRAME, ours), drafts().find(FRAME)
+    assert found is not None
+    assert found[0] == refined
+    assert np.array_equal(found[1], y_hat)
+    assert plain is not None
+    assert plain[0] == SEGMENT
+
+
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"damaged")])
 def test_what_is_gone_or_damaged_is_made_anew(
     bus: redis.Redis,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from microdose.errors import NotFound
 from microdose.resources import DoseAim, DoseChoice, SequenceState
+from microdose_server.codec.coder import Latents
 from microdose_server.codec.discriminator import Discriminator
 from microdose_server.codec.encode import Encoder, Painted
 from microdose_server.codec.shipped import load_discriminator, save_discriminator, save_teacher
@@ -47,6 +48,9 @@ class Watched:
     def __init__(self, encoder: Encoder) -> None:
         self.base, self.painted = encoder.base, 0
         self._encoder = encoder
+
+    def latents(self, pixels: Pixels) -> Latents:
+        return self._encoder.latents(pixels)
 
     def analyse(self, pixels: Pixels, epoch: int = 0) -> tuple[bytes, NDArray[np.float32]]:
         return self._encoder.analyse(pixels, epoch)
