@@ -3,7 +3,8 @@
 from enum import StrEnum
 from typing import Annotated, Generic, Literal, Self, TypeVar
 
-from pydantic import AwareDatetime, Field, StrictBool, model_validator
+from pydantic import AwareDatetime, ConfigDict, Field, StrictBool, model_validator
+from pydantic.config import JsonDict
 
 from microdose.base import Descriptor
 from microdose.digest import MAX_BLOB_BYTES, Digest
@@ -16,6 +17,11 @@ from microdose.problem import Problem
 MAX_REFINE = 1000
 """Steps to refine the latents of a picture in, at most."""
 PROFILE_PATTERN = "^[a-z0-9][a-z0-9-]{0,39}$"
+REFINED_LIVE: JsonDict = {
+    "required": ["live", "refine"],
+    "properties": {"live": {"const": True}, "refine": {"type": "integer"}},
+}
+"""The schema of a wish that cannot be had."""
 Share = Annotated[float, Field(ge=0)]
 Profile = Annotated[str, Field(pattern=PROFILE_PATTERN)]
 
@@ -88,6 +94,8 @@ class SequenceCreate(Request):
     the encoder makes them. `live`: every frame is published when it comes, in the order of their numbers;
     nothing is refined then.
     """
+
+    model_config = ConfigDict(json_schema_extra={"not": REFINED_LIVE})
 
     name: Name | None = None
     profile: Profile = "standard"

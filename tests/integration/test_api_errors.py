@@ -44,6 +44,8 @@ def test_all_methods_of_a_path_are_named(served: Served) -> None:
         (b'{"dose": "huge"}', "/dose"),
         (b'{"lmbda": 0}', "/lmbda"),
         (b'{"lmbda": NaN}', "/lmbda"),
+        (b'{"refine": 0}', "/refine"),
+        (b'{"refine": 12, "live": true}', ""),
         (b'{"spin/~": 1}', "/spin~1~0"),
         (b"[1]", ""),
         (b'{"name": "%s"}' % (b"x" * 201), "/name"),

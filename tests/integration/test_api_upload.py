@@ -44,14 +44,12 @@ def nothing_is_left(served: Served) -> bool:
 
 
 def test_pictures_become_frames_in_their_order(served: Served) -> None:
-    answer = upload(
-        served, *PICTURES, name="Ferien", dose="none", lmbda="0.25", profile="standard", aim="teacher"
-    )
+    answer = upload(served, *PICTURES, name="Ferien", dose="none", lmbda="0.25", aim="teacher", refine="12")
     kept = frames(served, answer)
     assert [(frame.name, frame.digest) for frame in kept] == [(n, digest_of(d)) for n, d in PICTURES]
     sequence = Sequences(served.bus).get(answer.json()["sequence"])
     assert (sequence.name, sequence.dose, sequence.lmbda) == ("Ferien", "none", 0.25)
-    assert sequence.aim is DoseAim.TEACHER
+    assert (sequence.aim, sequence.refine) == (DoseAim.TEACHER, 12)
 
 
 def test_a_zip_becomes_frames_in_natural_order(served: Served) -> None:
@@ -146,6 +144,7 @@ def test_fields_are_counted_and_measured(serve: Serve, limits: dict[str, Any]) -
     [
         ({"dose": "huge"}, "/dose"),
         ({"lmbda": "-1"}, "/lmbda"),
+        ({"refine": "0"}, "/refine"),
         ({"aim": "x"}, "/aim"),
         ({"spin": "1"}, "/spin"),
     ],

@@ -59,6 +59,7 @@ def test_every_command_explains_itself_with_an_example(
         ["push", "a.png", "--aim", "moon"],
         ["push", "a.png", "--lmbda", "-1"],
         ["push", "a.png", "--lmbda", "nan"],
+        ["push", "a.png", "--refine", "much"],
         ["jobs", "--limit", "0"],
         ["jobs", "--redis", "redis://x"],
     ],
@@ -66,6 +67,11 @@ def test_every_command_explains_itself_with_an_example(
 def test_wrong_usage_is_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 2
     assert "usage: microdose" in capsys.readouterr().err
+
+
+def test_a_live_push_refines_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["push", "--live", "camera", "--refine", "12"]) == 1
+    assert "--live takes no --refine" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--dose", "--aim", "--priority"])

@@ -77,6 +77,7 @@ def test_push_sends_every_picture_in_order_and_queues_the_job(
         dose=DoseChoice.NONE,
         aim="teacher",
         lmbda=0.5,
+        refine=12,
         profile="live",
         priority="high",
         progress=steps.append,
@@ -84,7 +85,7 @@ def test_push_sends_every_picture_in_order_and_queues_the_job(
     assert (job.state, job.priority) == (JobState.QUEUED, Priority.HIGH)
     sequence = client.sequence(job.sequence)
     assert (sequence.name, sequence.dose, sequence.lmbda) == ("Ferien", DoseChoice.NONE, 0.5)
-    assert (sequence.profile, sequence.aim) == ("live", DoseAim.TEACHER)
+    assert (sequence.profile, sequence.aim, sequence.refine) == ("live", DoseAim.TEACHER, 12)
     assert (sequence.state, sequence.frames, sequence.job) == (SequenceState.QUEUED, 12, job.id)
     frames = Sequences(bus).frames(job.sequence)
     assert [frame.digest for frame in frames] == [digest_of(picture(n)) for n in range(12)]
@@ -160,6 +161,7 @@ def test_every_picture_arrives_over_a_bad_line(
     [
         ({"name": "x" * 201}, "name: "),
         ({"lmbda": -1.0}, "lmbda: "),
+        ({"refine": 0}, "refine: "),
         ({"dose": "huge"}, "dose: "),
         ({"aim": "moon"}, "aim: "),
         ({"priority": "now"}, "priority: "),

@@ -97,6 +97,7 @@ def test_final_states_are_the_four_ends() -> None:
         {"dose_seconds": 1e9},
         {"refine": 0},
         {"refine": 1001},
+        {"refine": 12, "live": True},
     ],
 )
 def test_caps_on_a_dose_have_bounds(caps: dict[str, float]) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from microdose.errors import NoSpace
 from microdose_server.codec.encode import Encoder
-from microdose_server.distil.targets import keep_target
+from microdose_server.distil.targets import keep_refined, keep_target
 from microdose_server.distil.tiles import Target
 from microdose_server.training.data import Pixels
 
@@ -28,6 +28,17 @@ def test_targets_are_read_from_their_files(
     assert len(list(tmp_path.glob("00007.*.npy"))) == 3
     assert keep_target(tmp_path, 8, Target(encoded.y_hat, encoded.x_hat), reserve=0).tower is None
     assert len(list(tmp_path.glob("00008.*.npy"))) == 2
+
+
+def test_refined_latents_take_the_place_of_the_first(tmp_path: Path) -> None:
+    target = keep_target(tmp_path, 7, SMALL, reserve=0)
+    refined = keep_refined(tmp_path, 7, target, np.ones((4, 1, 1), np.float32), reserve=0)
+    assert isinstance(refined.y_hat, np.memmap)
+    assert (refined.y_hat == 1.0).all()
+    assert refined.pixels is target.pixels
+    assert not target.y_hat.any()
+    with pytest.raises(NoSpace):
+        keep_refined(tmp_path, 7, target, target.y_hat, reserve=2**62)
 
 
 SMALL = Target(np.zeros((4, 1, 1), np.float32), np.zeros((16, 16, 3), np.uint8))

@@ -1,6 +1,7 @@
 """Latents refined in a job: once, for the student that viewers will have."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,25 +83,25 @@ def test_refines_towards_what_doses_aim_at(
     assert all(np.array_equal(goal, wanted[aim]) for goal, aim in zip(goals, DoseAim, strict=True))
 
 
-class Dying:
-    """Refines one picture, and dies at the second."""
+class Counting:
+    """Counts what is refined; dies at one more than `most`."""
 
-    def __init__(self) -> None:
-        self.done = 0
+    def __init__(self, most: int = 100) -> None:
+        self.done, self._most = 0, most
         self._code = Refiner.code
 
-    def __call__(self, refiner: Refiner, *given: object) -> tuple[bytes, NDArray[np.float32]]:
-        if self.done:
+    def __call__(self, refiner: Refiner, *given: Any) -> tuple[bytes, NDArray[np.float32]]:
+        if self.done == self._most:
             raise KeyboardInterrupt
         self.done += 1
-        return self._code(refiner, *given)  # type: ignore[arg-type]
+        return self._code(refiner, *given)
 
 
 def test_what_was_refined_before_the_process_died_is_not_refined_again(
     bus: redis.Redis, tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = begin(bus, Settings(data_dir=tmp_path), [photo(0), photo(1)], dose=DoseChoice.NONE, refine=2)
-    code, dying = Refiner.code, Dying()
+    dying = Counting(most=1)
     with monkeypatch.context() as patch:
         patch.setattr(Refiner, "code", lambda *given: dying(*given))
         with pytest.raises(KeyboardInterrupt):
@@ -108,10 +109,10 @@ def test_what_was_refined_before_the_process_died_is_not_refined_again(
     drafts = read_drafts(bus, given.attempt.sequence)
     assert [drafts[n].refined is not None for n in (0, 1)] == [True, False]
     assert drafts[0].refined in named_by_drafts(bus)
-    counted = []
-    monkeypatch.setattr(Refiner, "code", lambda *given: (counted.append(1), code(*given))[1])
+    counting = Counting()
+    monkeypatch.setattr(Refiner, "code", lambda *given: counting(*given))
     process(again(given), tiny_encoder)
-    assert len(counted) == 1
+    assert counting.done == 1
     manifest = parse_manifest(read_manifest(bus, given.attempt.sequence) or b"")
     assert manifest.segments[0].blob.digest == drafts[0].refined
 
