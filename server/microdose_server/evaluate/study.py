@@ -12,38 +12,50 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from microdose.base import LoadedBase
 from microdose.decoder import Decoder
 from microdose.digest import digest_of
-from microdose.dose import DoseKind
+from microdose.dose import DoseKind, dosed_student
+from microdose.engine import Graph, hyper_from
 from microdose.ids import new_id
+from microdose.latents import decode_picture
 from microdose.resources import DoseAim, DoseChoice, Frame
+from microdose.segment import parse_segment
 from microdose_server.codec.encode import Encoder
+from microdose_server.codec.student import student_from_onnx
 from microdose_server.distil.rate import DEFAULT_LMBDA
+from microdose_server.distil.refine import Refinement, Refiner
 from microdose_server.distil.specialise import Budget, Dosed, OverfitRecipe, Progress, Target, specialise
 from microdose_server.evaluate.metrics import Pixels
 from microdose_server.evaluate.quality import Quality, qualities
 from microdose_server.jobs.publication import Coded, Epoch, make_publication
+from microdose_server.training.precision import placed
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A way to show the sequence: its pictures, and what they cost with every byte but the base's, of which
-    `dose_bytes` are a dose's. `seconds`: what it took to distil.
+    """A way to show the sequence: its pictures, and what they cost with every byte but the base's. `made`:
+    with this dose, if with one; `seconds`: what it took to distil, or to refine latents.
     """
 
     name: str
     pictures: Sequence[Pixels]
     total_bytes: int
-    dose_bytes: int = 0
+    made: Dosed | None = None
     seconds: float = 0.0
+
+    @property
+    def dose_bytes(self) -> int:
+        """How many of the bytes are a dose's."""
+        return len((self.made and self.made.dose) or b"")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to show the sequence, judged. `seconds`: what it took to distil; `bpp_total` has every byte but
-    the base's.
+    """A way to show the sequence, judged. `seconds`: what it took to distil, or to refine; `bpp_total` has
+    every byte but the base's.
     """
 
     name: str
@@ -161,7 +173,45 @@ class Study:
         seconds = perf_counter() - begin
         shown = self.decode(Decoder(self.base, *filter(None, [made.dose])))
         size = self.total_bytes(made.dose, made.kind)
-        return Shown(name or choice.value, shown, size, len(made.dose or b""), seconds)
+        return Shown(name or choice.value, shown, size, made, seconds)
+
+    def refined(
+        self, way: Shown, encoder: Encoder, recipe: Refinement, report: Callable[[int], None], name: str
+    ) -> Shown:
+        """A student's way to show the sequence, with latents refined for that; `report`: pictures done."""
+        made = way.made or Dosed(None, DoseKind.NONE, 0.0, 0.0)
+        doses = [made.dose] if made.dose else []
+        student = student_from_onnx(dosed_student(self.base, doses)).requires_grad_(False)
+        segments, seconds = self._refine(encoder, student, recipe, report)
+        again = replace(self, segments=segments)
+        size = again.total_bytes(made.dose, made.kind)
+        return Shown(name, again.decode(Decoder(self.base, *doses)), size, way.made, seconds)
+
+    def refined_teacher(
+        self, encoder: Encoder, recipe: Refinement, report: Callable[[int], None], name: str
+    ) -> Shown:
+        """What the teacher paints of latents that are refined for it."""
+        segments, seconds = self._refine(encoder, encoder.teacher.g_s, recipe, report)
+        hyper = hyper_from(Graph(self.base.hyper))
+        latents = [decode_picture(parse_segment(segment), self.base, hyper) for segment in segments]
+        shown = [
+            encoder.decode(y_hat, *picture.shape[:2])
+            for y_hat, picture in zip(latents, self.originals, strict=True)
+        ]
+        return Shown(
+            name, shown, replace(self, segments=segments).total_bytes(None, DoseKind.NONE), None, seconds
+        )
+
+    def _refine(
+        self, encoder: Encoder, decoder: nn.Module, recipe: Refinement, report: Callable[[int], None]
+    ) -> tuple[list[bytes], float]:
+        """(segments, seconds) of the originals, refined for a frozen decoder."""
+        refiner, segments, begin = Refiner(self.base, recipe, encoder.device), list[bytes](), perf_counter()
+        decoder = placed(decoder, encoder.device)
+        for picture in self.originals:
+            segments.append(refiner.code(encoder.latents(picture), picture, decoder)[0])
+            report(len(segments))
+        return segments, perf_counter() - begin
 
     def decode(self, decoder: Decoder) -> list[Pixels]:
         """Every picture as a viewer's decoder shows it."""
