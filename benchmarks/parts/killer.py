@@ -16,7 +16,7 @@ from microdose_server.jobs.records import Jobs
 from microdose_server.store.lock import poll
 from microdose_server.store.redis import LOST
 
-PHASES = ("upload", "encode", "distil", "verify", "publish", "live")
+PHASES = ("upload", "encode", "distil", "refine", "verify", "publish", "live")
 WAIT_S = 3.0
 """The longest wait for a moment worth a kill."""
 BOTH = 0.2

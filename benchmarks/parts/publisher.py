@@ -35,7 +35,8 @@ class Publisher(threading.Thread):
     def _publish_one(self) -> None:
         patient, tally = self.patient, self.patient.tally
         dose = DoseChoice.FULL if tally.sequences % 3 == 0 else DoseChoice.NONE
-        create = partial(patient.run, patient.api.create, SequenceCreate(dose=dose))
+        refine = 2 if tally.sequences % 2 == 0 else None
+        create = partial(patient.run, patient.api.create, SequenceCreate(dose=dose, refine=refine))
         sequence = patient.persist(create).id
         tally.sequences += 1
         try:

@@ -38,7 +38,7 @@ def requests(scene: Scene) -> dict[str, bytes]:
     picture = {"Content_Type": "image/png", "Repr_Digest": repr_digest(digest_of(png))}
     wish = (
         b'{"name": "a", "dose": "auto", "aim": "teacher", "lmbda": 0.75, "dose_bytes": 9000,'
-        b' "dose_seconds": 60, "live": false}'
+        b' "dose_seconds": 60, "refine": 12, "live": false}'
     )
     return {
         "manifest": made("GET", f"{sequence}/manifest?since=1&wait=0", If_None_Match='"1"'),

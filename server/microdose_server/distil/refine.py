@@ -13,7 +13,7 @@ mu and sigma with it: the stream is as exact as ever, and decoders notice nothin
 A picture is refined in windows of 1024 pixels, so that memory does not grow with it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -28,8 +28,8 @@ from microdose_server.codec.coder import Coder, Latents
 from microdose_server.codec.encode import to_tensor
 from microdose_server.codec.hyperprior import straight_through_round
 from microdose_server.codec.teacher import STRIDE
-from microdose_server.distil.distance import DISTANCE, distortion, reference_of
-from microdose_server.training.lpips import LPIPS, PHASES, Phase
+from microdose_server.distil.distance import DISTANCE, Reference, distortion, reference_of
+from microdose_server.training.lpips import LPIPS, PHASES
 from microdose_server.training.precision import placed
 
 WINDOW = 64
@@ -55,6 +55,13 @@ class Refinement:
     learning_rate: float = 0.08
     betas: tuple[float, float] = (0.8, 0.9)
     lmbda: float = LMBDA
+
+
+Tell = Callable[[], None]
+
+
+def silent() -> None:
+    """For who need not be told."""
 
 
 Rectangle = tuple[slice, slice]
@@ -90,29 +97,37 @@ class Refiner:
         self._lpips = placed(LPIPS(), device)
 
     def code(
-        self, latents: Latents, goal: NDArray[np.uint8], decoder: nn.Module, epoch: int = 0
+        self,
+        latents: Latents,
+        goal: NDArray[np.uint8],
+        decoder: nn.Module,
+        epoch: int = 0,
+        tell: Tell = silent,
     ) -> tuple[bytes, NDArray[np.float32]]:
         """The segment and y_hat of a picture's latents, moved for a frozen `decoder`, y_hat -> x_hat, that
-        is to show `goal`, uint8 [H, W, 3]. Raises as `Coder.code`.
+        is to show `goal`, uint8 [H, W, 3]; `tell` is called after every step. Raises as `Coder.code`.
         """
         height, width, _ = goal.shape
         arrays = (latents.y, *self._coder.prior(latents))
         coding = Coding(*(torch.tensor(array)[None].to(self._device) for array in arrays))
         x = to_tensor(goal).to(self._device)
-        y = refine(decoder, self._lpips, coding, x, self._recipe)[0].cpu().numpy()
+        y = refine(decoder, self._lpips, coding, x, self._recipe, tell)[0].cpu().numpy()
         return self._coder.code(latents._replace(y=y), (height, width), epoch)
 
 
-def refine(decoder: nn.Module, lpips: LPIPS, coding: Coding, x: Tensor, recipe: Refinement) -> Tensor:
+def refine(
+    decoder: nn.Module, lpips: LPIPS, coding: Coding, x: Tensor, recipe: Refinement, tell: Tell = silent
+) -> Tensor:
     """y [1, C, h, w] of a picture x [1, 3, H, W] in 0..1, moved for a frozen decoder, y_hat -> x_hat, where
-    that costs less. The same twice on the same machine.
+    that costs less; `tell` is called after every step. On a CPU it is the same twice.
     """
     y, chance = coding.y.clone(), Generator().manual_seed(0)
     for window in windows(*y.shape[-2:]):
         rows, columns = window.painted
         seen = x[:, :, _pixels(rows), _pixels(columns)]
         part = coding._replace(y=y).within(window.painted)
-        y[:, :, rows, columns] = Mover(decoder, lpips, part, seen, recipe.lmbda).move(window, recipe, chance)
+        mover = Mover(decoder, lpips, part, seen, recipe.lmbda)
+        y[:, :, rows, columns] = mover.move(window, recipe, chance, tell)
     return y
 
 
@@ -141,7 +156,7 @@ class Mover:
     def __init__(self, decoder: nn.Module, lpips: LPIPS, coding: Coding, x: Tensor, lmbda: float) -> None:
         self._decoder, self._lpips, self._coding, self._x, self._lmbda = decoder, lpips, coding, x, lmbda
 
-    def move(self, window: Window, recipe: Refinement, chance: Generator) -> Tensor:
+    def move(self, window: Window, recipe: Refinement, chance: Generator, tell: Tell) -> Tensor:
         """y of all that is painted, moved within the window if that costs less."""
         y, mu, _ = self._coding
         start = y - mu
@@ -152,20 +167,25 @@ class Mover:
         for step in range(recipe.steps):
             adam.param_groups[0]["lr"] = recipe.learning_rate * (1.0 - step / recipe.steps)
             noise = torch.rand(y.shape, generator=chance).to(device) - 0.5
-            loss = self._cost(straight_through_round(moved), moved + noise, _phase(chance))
+            loss = self._cost(straight_through_round(moved), moved + noise, self._seen(chance))
             (gradient,) = torch.autograd.grad(loss, moved)
             moved.grad = gradient * may_move
             adam.step()
-        phase = _phase(chance)
+            tell()
+        reference = self._seen(chance)
         with torch.no_grad():
-            before, after = (self._cost(each, each, phase) for each in (start.round(), moved.round()))
-        return y if before <= after else y + (moved.detach() - start)
+            before, after = (self._cost(each, each, reference) for each in (start.round(), moved.round()))
+        return y + (moved.detach() - start) if after < before else y
 
-    def _cost(self, symbols: Tensor, counted: Tensor, phase: Phase) -> Tensor:
+    def _seen(self, chance: Generator) -> Reference:
+        """The picture as LPIPS sees it in some phase."""
+        down, right = torch.randint(PHASES, (2,), generator=chance).tolist()
+        return reference_of(self._x, self._lpips, (down, right))
+
+    def _cost(self, symbols: Tensor, counted: Tensor, reference: Reference) -> Tensor:
         """Distortion of what symbols, y_hat - mu, show, and the price of those whose bits are counted."""
         height, width = self._x.shape[-2:]
         x_hat = self._decoder(symbols + self._coding.mu)[:, :, :height, :width]
-        reference = reference_of(self._x, self._lpips, phase)
         price = self._lmbda * gaussian_bits(counted, self._coding.sigma) / (height * width)
         return distortion(x_hat, reference, self._lpips, DISTANCE) + price
 
@@ -175,8 +195,3 @@ def gaussian_bits(offset: Tensor, sigma: Tensor) -> Tensor:
     distance = offset.abs()
     chance = torch.special.ndtr((0.5 - distance) / sigma) - torch.special.ndtr((-0.5 - distance) / sigma)
     return -torch.log2(chance.clamp_min(LEAST_CHANCE)).sum()
-
-
-def _phase(chance: Generator) -> Phase:
-    down, right = torch.randint(PHASES, (2,), generator=chance).tolist()
-    return down, right

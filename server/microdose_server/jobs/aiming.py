@@ -1,4 +1,4 @@
-"""What the doses of a sequence aim at, picture by picture.
+"""What the doses of a sequence aim at, picture by picture, and its latents, where they are refined.
 
 originals   frame --g_a, code--> segment, y_hat            the student is to paint the frame itself
 teacher     frame --g_a, code--> segment, y_hat --g_s-->   the student is to paint this, the teacher's
@@ -34,8 +34,9 @@ class PictureEncoder(Protocol):
 
 
 def needs_painting(wish: Sequence) -> bool:
-    """Whether the teacher's pictures are wanted: not by the originals, nor where there is no dose to aim."""
-    return wish.aim is DoseAim.TEACHER and wish.dose is not DoseChoice.NONE
+    """Whether the teacher's pictures are wanted: not by the originals, nor where nothing aims at them."""
+    aiming = wish.dose is not DoseChoice.NONE or wish.refine is not None
+    return wish.aim is DoseAim.TEACHER and aiming
 
 
 def aim(

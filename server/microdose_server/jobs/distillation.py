@@ -50,6 +50,10 @@ class Distillation:
         self._number, self._steps = self._number + 1, self._steps + task.allowance.steps
         return self._done[self._number - 1][1]
 
+    def keep(self) -> None:
+        """Have all doses kept, due or not: whatever follows from them shall find the same ones again."""
+        self._keeper.save(self._packed())
+
     def _distil(self, task: Task) -> Found:
         share, begun = task.allowance, time.monotonic()
         before, others = self._steps, self._settings.distil_steps - share.steps

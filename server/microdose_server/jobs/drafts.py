@@ -61,11 +61,13 @@ class Drafts:
         return self._coded(frame, draft.refined)
 
     def keep_refined(self, frame: Frame, segment: bytes, purpose: Digest) -> None:
-        """Leave a refined picture beside the encoded one. Raises Fenced."""
+        """Leave a refined picture beside the encoded one, if that was kept. Raises Fenced."""
         draft = self._draft(frame)
-        if draft is not None:
-            changes = {"refined": self._shelf.put(segment), "refined_for": purpose}
-            self._write(frame.n, draft.model_copy(update=changes))
+        if draft is None:
+            log.warning("frame %d has no draft to keep a refined one beside", frame.n)
+            return
+        changes = {"refined": self._shelf.put(segment), "refined_for": purpose}
+        self._write(frame.n, draft.model_copy(update=changes))
 
     def _draft(self, frame: Frame) -> Draft | None:
         draft = self._there.get(frame.n)

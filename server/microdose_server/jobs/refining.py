@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from microdose import resources
 from microdose.digest import Digest, digest_of
 from microdose.dose import dosed_student
 from microdose_server.codec.student import student_from_onnx
-from microdose_server.distil.refine import LMBDA, Refinement, Refiner
+from microdose_server.distil.refine import Refinement, Refiner, Tell
 from microdose_server.intake.picture import read_picture
 from microdose_server.jobs.aiming import PictureEncoder
 from microdose_server.jobs.attempt import Assignment
@@ -28,11 +27,9 @@ from microdose_server.training.precision import placed
 class Refining:
     """Refines the pictures of one attempt's sequence, in `steps` steps each, for a base's student."""
 
-    def __init__(
-        self, given: Assignment, wish: resources.Sequence, encoder: PictureEncoder, steps: int
-    ) -> None:
+    def __init__(self, given: Assignment, encoder: PictureEncoder, steps: int) -> None:
         self._encoder, self._settings = encoder, given.settings
-        self._recipe = Refinement(steps, lmbda=LMBDA if wish.lmbda is None else wish.lmbda)
+        self._recipe = Refinement(steps)
         self._refiner = Refiner(encoder.base, self._recipe, given.settings.device)
         self._originals = originals(given.settings)
         self._drafts = Drafts(given.client, given.attempt, encoder.base, self._originals)
@@ -40,26 +37,27 @@ class Refining:
         self._decoder: nn.Module = nn.Identity()
 
     def picture(
-        self, coded: Coded, goal: NDArray[np.uint8], doses: Sequence[bytes]
+        self, coded: Coded, goal: NDArray[np.uint8], doses: Sequence[bytes], tell: Tell
     ) -> tuple[Coded, NDArray[np.float32]]:
         """A picture coded anew with its y_hat, so that the student with these doses shows `goal`, uint8
-        [H, W, 3]; what an earlier attempt has left of that is taken. Raises Fenced.
+        [H, W, 3]; what an earlier attempt has left of that is taken. `tell` is called after every step, and
+        may raise. Raises Fenced.
         """
         frame, purpose = coded.frame, purpose_of(self._recipe, coded.epoch, doses)
         found = self._drafts.find_refined(frame, purpose)
-        segment, y_hat = found or self._code(coded, goal, tuple(doses))
+        segment, y_hat = found or self._code(coded, goal, tuple(doses), tell)
         if found is None:
             self._drafts.keep_refined(frame, segment, purpose)
         return Coded(frame, segment), y_hat
 
     def _code(
-        self, coded: Coded, goal: NDArray[np.uint8], doses: tuple[bytes, ...]
+        self, coded: Coded, goal: NDArray[np.uint8], doses: tuple[bytes, ...], tell: Tell
     ) -> tuple[bytes, NDArray[np.float32]]:
         if doses != self._doses:
             student = student_from_onnx(dosed_student(self._encoder.base, doses)).requires_grad_(False)
             self._decoder, self._doses = placed(student, self._settings.device), doses
         pixels = read_picture(self._originals.get(coded.frame.digest), self._settings.limits).pixels
-        return self._refiner.code(self._encoder.latents(pixels), goal, self._decoder, coded.epoch)
+        return self._refiner.code(self._encoder.latents(pixels), goal, self._decoder, coded.epoch, tell)
 
 
 def purpose_of(recipe: Refinement, epoch: int, doses: Sequence[bytes]) -> Digest:

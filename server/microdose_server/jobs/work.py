@@ -105,7 +105,7 @@ def process(given: Assignment, encoder: PictureEncoder, recipe: OverfitRecipe | 
         pictures = list(encode(given, sequence, encoder, folder))
         pictures, epochs = distil(settings, pictures, encoder, report, sequence, run, recipe)
         if sequence.refine is not None:
-            refining = Refining(given, sequence, encoder, sequence.refine)
+            refining = Refining(given, encoder, sequence.refine)
             pictures = list(refine(given, pictures, epochs, refining, folder))
         verify(pictures, encoder, epochs, report)
         publish_all(given, sequence, encoder.base, [picture.coded for picture in pictures], epochs)
@@ -156,6 +156,8 @@ def distil(
     allowance = Allowance(pixels, settings.distil_steps, seconds, wish.dose_bytes)
     distillation = Distillation(settings, encoder.base, report, wish, keeper, recipe)
     found = dose_shots(targets, allowance, distillation)
+    if wish.refine is not None:
+        distillation.keep()
     placed = [
         replace(pictures[n], coded=pictures[n].coded.in_epoch(epoch))
         for shot, epoch in zip(shots, found.of_shots, strict=True)
@@ -175,7 +177,8 @@ def refine(
     given.report.phase("refine", len(pictures))
     for done, picture in enumerate(pictures, start=1):
         doses = doses_of(epochs, picture.coded.epoch)
-        coded, y_hat = refining.picture(picture.coded, picture.target.pixels, doses)
+        alive = partial(given.report.step, done - 1)  # a picture of many steps must not look like a stall
+        coded, y_hat = refining.picture(picture.coded, picture.target.pixels, doses, alive)
         target = keep_refined(folder, coded.frame.n, picture.target, y_hat, given.settings.reserve_bytes)
         yield replace(picture, coded=coded, target=target)
         given.report.step(done)

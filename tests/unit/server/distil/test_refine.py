@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -5,7 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 
 from microdose.engine import Graph, hyper_from
 from microdose.latents import decode_picture
@@ -104,13 +106,29 @@ def test_what_does_not_pay_is_left(
     assert torch.equal(refine(student, lpips, coding, to_tensor(pixels), wild), coding.y)
 
 
+def test_what_comes_out_broken_is_left(shipped_encoder: Encoder, pixels: Pixels, lpips: LPIPS) -> None:
+    class Broken(nn.Module):
+        """Paints noughts, and nothing that can be compared once a latent has moved."""
+
+        def forward(self, y_hat: Tensor) -> Tensor:
+            same = torch.equal(y_hat, rounded)
+            return F.interpolate(y_hat[:, :3], scale_factor=16) * (0.0 if same else math.nan)
+
+    coding = coding_of(shipped_encoder, pixels)
+    rounded = (coding.y - coding.mu).round() + coding.mu
+    assert torch.equal(refine(Broken(), lpips, coding, to_tensor(pixels), Refinement(2)), coding.y)
+
+
 def test_only_latents_of_the_window_move(
     shipped_encoder: Encoder, student: nn.Module, pixels: Pixels, lpips: LPIPS
 ) -> None:
     coding = coding_of(shipped_encoder, pixels)
     window = Window((slice(0, 11), slice(0, 13)), (slice(2, 9), slice(0, 5)))
     mover = Mover(student, lpips, coding, to_tensor(pixels), lmbda=0.5)
-    moved = mover.move(window, Refinement(3), Generator().manual_seed(0)) != coding.y
+    told: list[int] = []
+    y = mover.move(window, Refinement(3), Generator().manual_seed(0), lambda: told.append(1))
+    moved = y != coding.y
+    assert len(told) == 3
     assert moved[:, :, 2:9, :5].any()
     moved[:, :, 2:9, :5] = False
     assert not moved.any()
