@@ -31,22 +31,24 @@ def test_the_teachers_picture_comes_with_its_features(tiny_encoder: Encoder) -> 
 
 
 @pytest.mark.parametrize(
-    ("towards", "dose", "needed"),
+    ("towards", "dose", "refine", "needed"),
     [
-        (DoseAim.TEACHER, DoseChoice.AUTO, True),
-        (DoseAim.TEACHER, DoseChoice.NONE, False),
-        (DoseAim.ORIGINALS, DoseChoice.AUTO, False),
-        (DoseAim.ORIGINALS, DoseChoice.NONE, False),
+        (DoseAim.TEACHER, DoseChoice.AUTO, None, True),
+        (DoseAim.TEACHER, DoseChoice.NONE, None, False),
+        (DoseAim.TEACHER, DoseChoice.NONE, 12, True),
+        (DoseAim.ORIGINALS, DoseChoice.AUTO, 12, False),
+        (DoseAim.ORIGINALS, DoseChoice.NONE, None, False),
     ],
 )
-def test_only_a_dose_that_aims_at_the_teacher_needs_painting(
-    towards: DoseAim, dose: DoseChoice, needed: bool
+def test_only_what_aims_at_the_teacher_needs_painting(
+    towards: DoseAim, dose: DoseChoice, refine: int | None, needed: bool
 ) -> None:
     wish = Sequence(
         id=new_id(),
         profile="standard",
         dose=dose,
         aim=towards,
+        refine=refine,
         state=SequenceState.RUNNING,
         created=datetime.now(UTC),
     )
