@@ -34,7 +34,7 @@ from microdose_server.evaluate.study import Study, Variant, to_json
 from microdose_server.training.denormal import flushed_denormals
 from microdose_server.training.options import count, none_or_more, positive
 
-TEACHER = "teacher"
+GENERIC, DOSED, TEACHER = WAYS = "generic", "dosed", "teacher"
 
 
 def measure(study: Study, encoder: Encoder, args: argparse.Namespace, progress: Report) -> dict[str, Variant]:
@@ -48,12 +48,14 @@ def measure(study: Study, encoder: Encoder, args: argparse.Namespace, progress: 
         return lambda done: progress(Step("refining", done, count, title))
 
     ways = [study.teacher(), generic := study.generic()]
-    if args.dose != DoseChoice.NONE.value:
+    if DOSED in args.ways:
         budget = Budget(args.steps, args.seconds)
-        dosed = study.dosed(DoseChoice(args.dose), DoseAim.ORIGINALS, budget, distilling, "dosed")
-        ways += [dosed, study.refined(dosed, encoder, recipe, refining("dosed"), "refined-dosed")]
-    ways.append(study.refined(generic, encoder, recipe, refining("generic"), "refined-generic"))
-    ways.append(study.refined_teacher(encoder, recipe, refining(TEACHER), "refined-teacher"))
+        dosed = study.dosed(DoseChoice(args.dose), DoseAim.ORIGINALS, budget, distilling, DOSED)
+        ways += [dosed, study.refined(dosed, encoder, recipe, refining(DOSED), f"refined-{DOSED}")]
+    if GENERIC in args.ways:
+        ways.append(study.refined(generic, encoder, recipe, refining(GENERIC), f"refined-{GENERIC}"))
+    if TEACHER in args.ways:
+        ways.append(study.refined_teacher(encoder, recipe, refining(TEACHER), f"refined-{TEACHER}"))
     return study.judge(ways)
 
 
@@ -107,8 +109,9 @@ def parser() -> argparse.ArgumentParser:
         help=f"distortion that a bit per pixel of latents must save (default: {LMBDA}); --lmbda is of doses",
     )
     add("--pictures", type=count, default=24, metavar="N", help="of each sequence (default: 24)")
-    choices = [choice.value for choice in DoseChoice]
-    add("--dose", choices=choices, default="auto", help="a rung, or none: no dose (default: auto)")
+    add("--ways", nargs="+", choices=WAYS, default=WAYS, help="what latents are refined for (default: all)")
+    rungs = [choice.value for choice in DoseChoice if choice is not DoseChoice.NONE]
+    add("--dose", choices=rungs, default="auto", help="a rung, for dosed (default: auto)")
     add("--dists", type=none_or_more, default=4, metavar="N", help="pictures that DISTS is of (default: 4)")
     return found
 

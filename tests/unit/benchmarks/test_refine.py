@@ -24,10 +24,14 @@ def test_every_way_is_measured(folder: Path, weights: Path, capsys: pytest.Captu
     assert variants["refined-dosed"]["dose_bytes"] == variants["dosed"]["dose_bytes"] > 0
 
 
-def test_a_dose_is_not_needed(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(folder), "--weights", str(weights), *SHORT, "--dists", "0", "--dose", "none"]) == 0
+@pytest.mark.parametrize("ways", [["generic"], ["teacher"], ["generic", "teacher"]])
+def test_only_what_is_asked_for_is_refined(
+    folder: Path, weights: Path, capsys: pytest.CaptureFixture[str], ways: list[str]
+) -> None:
+    command = [str(folder), "--weights", str(weights), *SHORT, "--dists", "0"]
+    assert main([*command, "--ways", *ways]) == 0
     shown = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]]
-    assert shown == [name for name in WAYS if "dosed" not in name]
+    assert shown == ["teacher", "generic", *(f"refined-{name}" for name in ways)]
 
 
 def test_what_is_wrong_is_one_line(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
