@@ -146,7 +146,9 @@ def test_close_to_the_float_network(
         mean_error = hyper.mean(z) / 2.0**MEAN_BITS - mean
         assert rms(scale_error) < 0.05
         assert rms(mean_error) < 0.02
-        assert float(mean_error.abs().quantile(0.999)) < 0.12
+        # What an error costs goes with its share of sigma; means themselves are as large as a teacher likes.
+        sigma = SCALE_LEAST * torch.exp2(octaves.clamp_min(0.0))
+        assert float((mean_error / sigma).abs().quantile(0.999)) < 0.3
 
 
 def rms(x: Tensor) -> float:
