@@ -131,7 +131,7 @@ def _add_push(verbs: "Verbs") -> None:
         "--refine",
         type=int,
         metavar="N",
-        help="move the latents of each picture in N steps, for what viewers will see of them (12 do most)",
+        help="move the latents of each picture in N steps (12, say) for what viewers will see of them",
     )
     verb.add_argument(
         "--priority",
