@@ -39,13 +39,13 @@ GENERIC, DOSED, TEACHER = WAYS = "generic", "dosed", "teacher"
 
 def measure(study: Study, encoder: Encoder, args: argparse.Namespace, progress: Report) -> dict[str, Variant]:
     """All variants by name."""
-    recipe, count = Refinement(args.refine, lmbda=args.price), len(study.originals)
+    recipe, pictures = Refinement(args.refine, lmbda=args.price), len(study.originals)
 
     def distilling(now: Progress) -> None:
         progress(Step("distilling", now.step, now.steps))
 
     def refining(title: str) -> Callable[[int], None]:
-        return lambda done: progress(Step("refining", done, count, title))
+        return lambda done: progress(Step("refining", done, pictures, title))
 
     ways = [study.teacher(), generic := study.generic()]
     if DOSED in args.ways:

@@ -15,7 +15,6 @@ A picture is refined in windows of 1024 pixels, so that memory does not grow wit
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +28,7 @@ from microdose_server.codec.encode import to_tensor
 from microdose_server.codec.hyperprior import straight_through_round
 from microdose_server.codec.teacher import STRIDE
 from microdose_server.distil.distance import DISTANCE, Reference, distortion, reference_of
+from microdose_server.distil.tiles import spans
 from microdose_server.training.lpips import LPIPS, PHASES
 from microdose_server.training.precision import placed
 
@@ -43,6 +43,14 @@ LMBDA = 1.2
 that refined pictures take about as many bytes.
 """
 
+Tell = Callable[[], None]
+Rectangle = tuple[slice, slice]
+"""Rows and columns."""
+
+
+def silent() -> None:
+    """For who need not be told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refinement:
@@ -55,17 +63,6 @@ class Refinement:
     learning_rate: float = 0.08
     betas: tuple[float, float] = (0.8, 0.9)
     lmbda: float = LMBDA
-
-
-Tell = Callable[[], None]
-
-
-def silent() -> None:
-    """For who need not be told."""
-
-
-Rectangle = tuple[slice, slice]
-"""Rows and columns."""
 
 
 class Window(NamedTuple):
@@ -104,8 +101,10 @@ class Refiner:
         epoch: int = 0,
         tell: Tell = silent,
     ) -> tuple[bytes, NDArray[np.float32]]:
-        """The segment and y_hat of a picture's latents, moved for a frozen `decoder`, y_hat -> x_hat, that
-        is to show `goal`, uint8 [H, W, 3]; `tell` is called after every step. Raises as `Coder.code`.
+        """The segment and y_hat of a picture's latents, moved for a frozen `decoder`, y_hat -> x_hat, on
+        the same device, that is to show `goal`, uint8 [H, W, 3]; `tell` is called after every step.
+
+        Raises as `Coder.code`.
         """
         height, width, _ = goal.shape
         arrays = (latents.y, *self._coder.prior(latents))
@@ -133,15 +132,13 @@ def refine(
 
 def windows(rows: int, columns: int) -> Iterator[Window]:
     """Windows that move each latent once, with a margin around each, in the order of reading."""
-    for painted_rows, moving_rows in _spans(rows):
-        for painted_columns, moving_columns in _spans(columns):
+    for painted_rows, moving_rows in _parts(rows):
+        for painted_columns, moving_columns in _parts(columns):
             yield Window((painted_rows, painted_columns), (moving_rows, moving_columns))
 
 
-def _spans(length: int) -> Iterator[tuple[slice, slice]]:
-    count = -(-length // WINDOW)
-    edges = [round(k * length / count) for k in range(count + 1)]
-    for start, stop in pairwise(edges):
+def _parts(length: int) -> Iterator[tuple[slice, slice]]:
+    for start, stop in spans(length, -(-length // WINDOW)):
         first, last = max(0, start - MARGIN), min(length, stop + MARGIN)
         yield slice(first, last), slice(start - first, stop - first)
 

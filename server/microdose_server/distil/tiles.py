@@ -65,8 +65,8 @@ def tiles_of(targets: Sequence[Target]) -> list[Tile]:
     tiles = []
     for number, target in enumerate(targets):
         _, height, width = target.y_hat.shape
-        for top, bottom in _spans(height):
-            tiles += [Tile(number, top, bottom, left, right) for left, right in _spans(width)]
+        for top, bottom in spans(height, _tiles(height)):
+            tiles += [Tile(number, top, bottom, left, right) for left, right in spans(width, _tiles(width))]
     return tiles
 
 
@@ -81,8 +81,12 @@ def spread(tiles: Sequence[Tile], count: int, rng: np.random.Generator) -> list[
     return [tiles[int(rng.integers(*stretch))] for stretch in pairwise(edges)]
 
 
-def _spans(length: int) -> list[tuple[int, int]]:
-    count = max(1, round(length / TILE))
+def _tiles(length: int) -> int:
+    return max(1, round(length / TILE))
+
+
+def spans(length: int, count: int) -> list[tuple[int, int]]:
+    """So many spans, first to behind the last, of about equal length, that cover 0..length once."""
     edges = [round(k * length / count) for k in range(count + 1)]
     return list(pairwise(edges))
 
