@@ -118,7 +118,7 @@ def golden(encoder: Encoder, pixels: Pixels) -> Golden:
     encoded, base = encoder.encode(pixels), encoder.base
     header = parse_segment(encoded.segment).header
     z = decode_hyper(parse_segment(encoded.segment), base)
-    index, _ = predict(z, header, base.document, hyper_from(Graph(base.hyper)))
+    index, _ = predict(z, header.latent_size, base.document, hyper_from(Graph(base.hyper)))
     shown = Decoder(base, threads=1).decode(encoded.segment).pixels
     return Golden(encoded.segment, index, encoded.y_hat, shown)
 
@@ -126,7 +126,9 @@ def golden(encoder: Encoder, pixels: Pixels) -> Golden:
 def compare(base: LoadedBase, networks: Networks, expected: Golden) -> Tally:
     """Decode one picture and count. Where wrong tables make it undecodable, all its symbols differ."""
     parsed = parse_segment(expected.segment)
-    index, mean = predict(decode_hyper(parsed, base), parsed.header, base.document, networks.hyper)
+    index, mean = predict(
+        decode_hyper(parsed, base), parsed.header.latent_size, base.document, networks.hyper
+    )
     mismatches = int(np.count_nonzero(index != expected.index))
     try:
         symbols = entropy.decode(parsed.latents, index.ravel(), base.document.tables.y)

@@ -55,7 +55,7 @@ class Decoder:
         parsed = parse_segment(segment)
         z = decode_hyper(parsed, self.base)
         have_z = perf_counter()
-        index, mean = predict(z, parsed.header, self.base.document, self._hyper)
+        index, mean = predict(z, parsed.header.latent_size, self.base.document, self._hyper)
         have_index = perf_counter()
         y_hat = decode_latents(parsed, self.base, index, mean)
         have_y = perf_counter()

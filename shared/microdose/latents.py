@@ -66,7 +66,7 @@ def encode_picture(
     if not np.isfinite(y).all():
         raise CorruptStream("latents are not finite: the encoder's weights or the picture are broken")
     z = np.clip(z, -document.hyper_clamp, document.hyper_clamp).astype(np.int32)
-    index, mean = predict(z, header, document, hyper)
+    index, mean = predict(z, header.latent_size, document, hyper)
     symbols = np.clip(np.rint(y - mean), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
     header = PictureHeader(width, height, rows, columns, epoch, base.prefix, index_hash(index))
     coded_z = entropy.encode(z.ravel(), _channels(z.shape), document.tables.z)
@@ -80,7 +80,7 @@ def decode_picture(segment: Segment, base: LoadedBase, hyper: Hyper) -> Floats:
     Raises UnknownBase, CorruptStream, or NotReproducible where this machine predicts other scale indexes.
     """
     z = decode_hyper(segment, base)
-    index, mean = predict(z, segment.header, base.document, hyper)
+    index, mean = predict(z, segment.header.latent_size, base.document, hyper)
     return decode_latents(segment, base, index, mean)
 
 
@@ -98,12 +98,12 @@ def decode_hyper(segment: Segment, base: LoadedBase) -> NDArray[np.int32]:
 
 
 def predict(
-    z: NDArray[np.int32], header: PictureHeader, base: Base, hyper: Hyper
+    z: NDArray[np.int32], size: tuple[int, int], base: Base, hyper: Hyper
 ) -> tuple[NDArray[np.uint8], Floats]:
-    """(table number, mean in units of y) of every latent, cropped to the latent shape."""
+    """(table number, mean in units of y) of every latent, cropped to `size`, rows and columns of y."""
     scale, mean = hyper(z)
-    channels, rows, columns = base.latent_channels, header.latent_height, header.latent_width
-    full = (channels, z.shape[1] * base.hyper_stride, z.shape[2] * base.hyper_stride)
+    rows, columns = size
+    full = (base.latent_channels, z.shape[1] * base.hyper_stride, z.shape[2] * base.hyper_stride)
     if scale.shape != full or mean.shape != full:
         raise CorruptStream(f"hyper graph gives scale {scale.shape} and mean {mean.shape}, not {full}")
     if not (np.isfinite(scale).all() and np.isfinite(mean).all()):

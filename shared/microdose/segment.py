@@ -30,6 +30,11 @@ class PictureHeader:
     base_prefix: bytes
     index_hash: bytes
 
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """Rows and columns of latents."""
+        return self.latent_height, self.latent_width
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:

@@ -106,7 +106,7 @@ def test_the_decoder_written_from_the_specification_agrees() -> None:
     channels = [channel for channel in range(len(z)) for _ in z[channel].flat]
     assert reference.symbols(parts[2], channels, document["tables"]["z"]) == z.ravel().tolist()
     hyper = hyper_from(Graph(base.hyper, 1))
-    index, mean = predict(z, segment.header, base.document, hyper)
+    index, mean = predict(z, segment.header.latent_size, base.document, hyper)
     symbols = reference.symbols(parts[3], index.ravel().tolist(), document["tables"]["y"])
     y_hat = np.array(symbols, np.float32).reshape(index.shape) + mean
     assert y_hat.tobytes() == decode_picture(segment, base, hyper).tobytes()

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from microdose.base import LoadedBase
 from microdose.engine import Graph, hyper_from
-from microdose.latents import encode_picture, scale_index
+from microdose.latents import encode_picture, predict
 from microdose.segment import pack_segment
 from microdose_server.codec.hyperprior import scale_table
 
@@ -46,7 +46,6 @@ class Coder:
         and the sigma of the table that is used.
         """
         document, (_, rows, columns) = self.base.document, latents.y.shape
-        scale, mean = self._hyper(np.clip(latents.z, -document.hyper_clamp, document.hyper_clamp))
-        index = scale_index(scale[:, :rows, :columns], np.array(document.scale_thresholds, np.int32))
-        mu = mean[:, :rows, :columns] * np.float32(2.0**-document.mean_bits)
+        z = np.clip(latents.z, -document.hyper_clamp, document.hyper_clamp)
+        index, mu = predict(z, (rows, columns), document, self._hyper)
         return mu, np.array(scale_table(), np.float32)[index]

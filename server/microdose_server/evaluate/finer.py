@@ -49,7 +49,7 @@ def analyse(
     hyper, found = hyper_from(Graph(base.hyper)), []
     for picture, data in zip(pixels, segments, strict=True):
         segment = parse_segment(data)
-        index, mean = predict(decode_hyper(segment, base), segment.header, base.document, hyper)
+        index, mean = predict(decode_hyper(segment, base), segment.header.latent_size, base.document, hyper)
         y = teacher.g_a(pad_to_stride(to_tensor(picture)))[0].numpy()
         found.append(Analysed(y, mean, index, len(data) - len(segment.latents)))
     return found
