@@ -9,7 +9,8 @@
     refined-teacher  moved for the teacher's generator: what its codec could do, to who can afford it
 
 `seconds` of the refined ones are those of all pictures, without the dose. DISTS, by which nothing is refined,
-is a mean over a few pictures of each sequence.
+is a mean over a few pictures of each sequence. `flicker` is what changes from picture to picture and should
+not (`evaluate.flicker`): each picture is refined by itself, and knows nothing of its neighbours.
 """
 
 import argparse
@@ -69,6 +70,7 @@ def figures(found: dict[str, Variant]) -> dict[str, Any]:
             "lpips_moved": refined.to_original.lpips_moved,
             "lpips_ratio": refined.to_original.lpips / plain.to_original.lpips,
             "psnr_gain": refined.to_original.psnr - plain.to_original.psnr,
+            "flicker": refined.flicker,
             "seconds": refined.seconds,
         }
         for name, plain in found.items()
@@ -81,13 +83,16 @@ def table(found: dict[str, Any]) -> str:
     lines = []
     for name, numbers in found["sequences"].items():
         lines.append(f"{name}: {numbers['pictures']} pictures")
-        lines.append("  variant           dose, bytes      bpp   PSNR, dB   LPIPS   moved   DISTS  seconds")
+        lines.append(
+            "  variant           dose, bytes      bpp   PSNR, dB   LPIPS   moved   DISTS flicker  seconds"
+        )
         for title, row in numbers["variants"].items():
             near = row["to_original"]
             dists = "" if near["dists"] is None else f"{near['dists']:.3f}"
+            moving = "" if row["flicker"] is None else f"{row['flicker']:.2f}"
             lines.append(
                 f"  {title:16}{row['dose_bytes']:13}{row['bpp_total']:9.4f}{near['psnr']:11.2f}"
-                f"{near['lpips']:8.4f}{near['lpips_moved']:8.4f}{dists:>8}{row['seconds']:9.0f}"
+                f"{near['lpips']:8.4f}{near['lpips_moved']:8.4f}{dists:>8}{moving:>8}{row['seconds']:9.0f}"
             )
     return "\n".join(lines)
 

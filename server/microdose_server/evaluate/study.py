@@ -28,6 +28,7 @@ from microdose_server.codec.student import student_from_onnx
 from microdose_server.distil.rate import DEFAULT_LMBDA
 from microdose_server.distil.refine import Refinement, Refiner
 from microdose_server.distil.specialise import Budget, Dosed, OverfitRecipe, Progress, Target, specialise
+from microdose_server.evaluate.flicker import flicker
 from microdose_server.evaluate.metrics import Pixels
 from microdose_server.evaluate.quality import Quality, qualities
 from microdose_server.jobs.publication import Coded, Epoch, make_publication
@@ -55,7 +56,7 @@ class Shown:
 @dataclass(frozen=True)
 class Variant:
     """A way to show the sequence, judged. `seconds`: what it took to distil, or to refine; `bpp_total` has
-    every byte but the base's.
+    every byte but the base's; `flicker` is held against the originals (None: no two pictures of one size).
     """
 
     name: str
@@ -64,6 +65,7 @@ class Variant:
     seconds: float
     to_teacher: Quality
     to_original: Quality
+    flicker: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,12 +110,12 @@ class Study:
     def judge(self, ways: Sequence[Shown]) -> dict[str, Variant]:
         """By names. What they are held against is embedded once for all that are judged together."""
         found = qualities([self.painted, self.originals], [way.pictures for way in ways], self.dists_of)
-        return {
-            way.name: Variant(
-                way.name, way.dose_bytes, 8.0 * way.total_bytes / self.pixels, way.seconds, *to_both
-            )
-            for way, to_both in zip(ways, found, strict=True)
-        }
+        return {way.name: self._judged(way, *near) for way, near in zip(ways, found, strict=True)}
+
+    def _judged(self, way: Shown, to_teacher: Quality, to_original: Quality) -> Variant:
+        bpp = 8.0 * way.total_bytes / self.pixels
+        moving = flicker(self.originals, way.pictures)
+        return Variant(way.name, way.dose_bytes, bpp, way.seconds, to_teacher, to_original, moving)
 
     def total_bytes(self, dose: bytes | None, kind: DoseKind) -> int:
         """Everything that a published sequence costs: latents, dose, headers, manifest."""
@@ -245,6 +247,7 @@ def to_json(variants: Mapping[str, Variant]) -> dict[str, Any]:
             "seconds": variant.seconds,
             "to_teacher": vars(variant.to_teacher),
             "to_original": vars(variant.to_original),
+            "flicker": variant.flicker,
         }
         for name, variant in variants.items()
     }

@@ -110,7 +110,7 @@ def test_without_controls_no_student_is_trained(
 def variant(name: str, size: int, near: float, true: float) -> Variant:
     """One of `size` bytes of dose on a million pixels, of these LPIPS to the teacher and to the originals."""
     to_teacher, to_original = (Quality(math.inf, lpips, lpips, None) for lpips in (near, true))
-    return Variant(name, size, 0.1 + 8e-6 * size, 1.0, to_teacher, to_original)
+    return Variant(name, size, 0.1 + 8e-6 * size, 1.0, to_teacher, to_original, None)
 
 
 def test_figures_are_of_the_best_rung(weights: Path) -> None:

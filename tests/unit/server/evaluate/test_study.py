@@ -28,7 +28,7 @@ NEAR, FAR = Quality(40.0, 0.1, 0.1, None), Quality(30.0, 0.2, 0.2, None)
 
 
 def variant(near: Quality, dose_bytes: int = 0, bpp: float = 0.5) -> Variant:
-    return Variant("x", dose_bytes, bpp, 1.0, near, FAR)
+    return Variant("x", dose_bytes, bpp, 1.0, near, FAR, None)
 
 
 @pytest.fixture(scope="module")
