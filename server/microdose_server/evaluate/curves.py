@@ -44,9 +44,16 @@ def read_curve(file: Path) -> Curve:
 
 
 def read_curves(paths: Sequence[Path]) -> list[Curve]:
-    """The curves of files, and of every .json file in folders."""
-    found = [sorted(path.glob("*.json")) if path.is_dir() else [path] for path in paths]
-    return [read_curve(file) for files in found for file in files]
+    """The curves of files, and of every .json file in folders. Raises BadUpload also if a folder has none."""
+    return [read_curve(file) for path in paths for file in _files(path)]
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    if found := sorted(path.glob("*.json")):
+        return found
+    raise BadUpload(f"{path} holds no .json file itself: give the folder that has the results, or the files")
 
 
 def decibels(ms_ssim: float) -> float:

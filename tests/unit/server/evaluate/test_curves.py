@@ -32,6 +32,15 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         read_curves([tmp_path / "missing.json"])
 
 
+def test_a_folder_without_curves_is_refused(tmp_path: Path) -> None:
+    below = tmp_path / "kodak"
+    below.mkdir()
+    write(below, "a.json", CURVE.to_json())
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(BadUpload, match=rf"^{tmp_path} holds no .json file itself: give the folder"):
+        read_curves([below, tmp_path])
+
+
 @pytest.mark.parametrize(
     "document",
     [[], {}, {"results": {}}, {"results": {"bpp": ["x"]}}, {"results": {"bpp": [1], "psnr-rgb": []}}],
