@@ -40,9 +40,9 @@ from microdose_server.training.denormal import flushed_denormals
 from microdose_server.training.loop import Run
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.memory import keep_freed_memory
-from microdose_server.training.options import count, crop_side, device
+from microdose_server.training.options import count, crop_side, device, positive
 from microdose_server.training.peers import joined
-from microdose_server.training.photos import load_photos
+from microdose_server.training.photos import GIB, load_photos
 from microdose_server.training.precision import placed
 from microdose_server.training.recipe import Recipe, StageTwo
 
@@ -51,7 +51,7 @@ PROGRESS = 0.5
 SIDE = {"cpu": 1536, "cuda": 8192}
 """Of the matrices whose product gives the machine's rate: large enough to fill it."""
 SEEN = 16
-"""Photographs at most: a step's time does not depend on what it sees."""
+"""Photographs at most, but with `--memory`: a step's time does not depend on what it sees."""
 
 
 @dataclass(frozen=True)
@@ -145,10 +145,20 @@ def measure(
     )
 
 
-def photographs(folder: Path | None, crop: int) -> list[Pixels]:
-    """The first `SEEN` of a folder that are large enough; noise without one. Raises as `load_photos`."""
+def photographs(folder: Path | None, crop: int, memory: float | None = None) -> Sequence[Pixels]:
+    """The first `SEEN` of a folder that are large enough; noise without one.
+
+    With `memory`, in GiB, all of them, loaded as `train` does: a few would be decoded once and then be kept,
+    and no step would wait for a decoder.
+
+    Raises as `load_photos`, and BadUpload for `memory` without a folder.
+    """
     if folder is None:
+        if memory is not None:
+            raise BadUpload("--memory is for real photographs: give their folder by --photos")
         return [noise(crop)]
+    if memory is not None:
+        return load_photos(folder, crop, round(memory * GIB))
     return list(load_photos(folder, crop, memory=0)[:SEEN])  # no memory: no other is decoded
 
 
@@ -207,6 +217,11 @@ def parser() -> argparse.ArgumentParser:
     add("--crop", type=crop_side, default=Recipe.crop, metavar="N", help=crop_help)
     add("--steps", type=count, default=5, metavar="N", help="timed steps of each (default: 5)")
     add("--photos", type=Path, metavar="DIR", help="real photographs (default: noise)")
+    memory_help = (
+        "memory for decoded photographs, as of microdose-server train: all of the folder are drawn from, and "
+        f"decoded as they are drawn where they do not fit (default: the first {SEEN}, decoded before)"
+    )
+    add("--memory", type=positive, metavar="GIB", help=memory_help)
     return found
 
 
@@ -218,7 +233,7 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     keep_freed_memory()
     if args.threads:
         torch.set_num_threads(args.threads)
-    photos = photographs(args.photos, args.crop)
+    photos = photographs(args.photos, args.crop, args.memory)
     settings = [(preset, stage) for preset in args.presets for stage in args.stages]
     with joined(args.device) as peers:
         args.device = peers.device
@@ -234,6 +249,8 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
         "device": args.device,
         "batch": args.batch,
         "crop": args.crop,
+        "photos": len(photos),
+        "memory_gib": args.memory,
         "rows": [asdict(row) for row in rows],
         "machine": machine(),
     }

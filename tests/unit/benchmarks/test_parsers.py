@@ -33,6 +33,7 @@ def test_no_number_is_taken_as_it_comes(name: str) -> None:
         ("train_step", "--batch 0"),
         ("train_step", "--crop 100"),
         ("train_step", "--threads -1"),
+        ("train_step", "--memory 0"),
         ("fanout", "--viewers 0"),
         ("relay", "--pictures 1"),
         ("upload", "--count 1"),

@@ -35,6 +35,18 @@ def test_no_more_photographs_are_loaded_than_steps_need(tmp_path: Path) -> None:
     assert [each.shape for each in photographs(None, 64)] == [(192, 192, 3)]
 
 
+def test_with_memory_all_are_drawn_from_and_decoded_as_they_are(tmp_path: Path) -> None:
+    for n in range(SEEN + 2):
+        (tmp_path / f"{n:02}.png").write_bytes(encode(photo(n, 72, 64)))
+    found = photographs(tmp_path, 64, memory=1e-6)
+    assert len(found) == SEEN + 2
+    (tmp_path / "03.png").write_bytes(encode(photo(99, 72, 64)))  # not decoded yet: what is there now is seen
+    assert np.array_equal(found[3], photo(99, 72, 64))
+    enough = photographs(tmp_path, 64, memory=1.0)
+    (tmp_path / "03.png").unlink()
+    assert np.array_equal(enough[3], photo(99, 72, 64))
+
+
 def test_the_machine_has_a_rate() -> None:
     assert gemm_rate("cpu", rounds=1) > 0
 
@@ -54,8 +66,21 @@ def test_everything_is_measured(folder: Path, capsys: pytest.CaptureFixture[str]
     assert found["figures"]["step_s"].keys() == {"tiny", "tiny_stage2"}
     first, second = found["rows"]
     assert first["gmac"] < second["gmac"]
-    assert all(each["roofline_fraction"] > 0.0 for each in found["rows"])
     assert found["gemm_gmac_per_s"] > 0
+    for each in found["rows"]:
+        work = each["gmac"] + each["optimizer_gmac"]
+        assert each["gmac_per_s"] == pytest.approx(work / each["step_s"])
+        assert each["roofline_fraction"] == pytest.approx(each["gmac_per_s"] / found["gemm_gmac_per_s"])
+    assert (found["photos"], found["memory_gib"]) == (2, None)
+
+
+def test_steps_can_draw_from_what_does_not_fit_into_memory(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--presets", "tiny", "--batch", "1", "--crop", "64", "--steps", "1", "--threads", "1"]
+    assert main([*options, "--photos", str(folder), "--memory", "1e-6", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["photos"], found["memory_gib"]) == (2, 1e-6)
 
 
 def test_without_json_there_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,6 +91,8 @@ def test_without_json_there_is_a_table(capsys: pytest.CaptureFixture[str]) -> No
 def test_what_is_wrong_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--presets", "tiny", "--photos", str(tmp_path)]) == 1
     assert "holds no picture" in capsys.readouterr().err
+    assert main(["--presets", "tiny", "--memory", "1"]) == 1
+    assert "give their folder by --photos" in capsys.readouterr().err
 
 
 def test_one_of_several_processes_is_refused(
