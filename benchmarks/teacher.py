@@ -4,8 +4,8 @@
     picture -> teacher -> segment, every byte of it counted -> decoded -> PSNR, MS-SSIM, LPIPS, DISTS
             -> JPEG, WebP, AVIF, JPEG XL, x265 intra, each searched to no fewer bytes -> the same
 
-Numbers are means over the pictures. A codec that this machine lacks is named under `absent`. Every segment is
-decoded from its bytes: they must give the very latents that the teacher paints from.
+Numbers are means over the pictures. What is lacking here, a codec or the weights of DISTS, is named under
+`absent`. Every segment is decoded from its bytes: they must give the very latents the teacher paints from.
 """
 
 import argparse
@@ -20,17 +20,18 @@ from typing import Any
 import numpy as np
 
 from microdose.engine import Graph, hyper_from
-from microdose.errors import NotReproducible
+from microdose.errors import NotFound, NotReproducible
 from microdose.latents import decode_picture
 from microdose.segment import parse_segment
 from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.encode import Encoder, load_encoder
-from microdose_server.evaluate import program
+from microdose_server.evaluate import dists_weights, program
 from microdose_server.evaluate.codecs import Codec, encode_to_bytes, why_absent
 from microdose_server.evaluate.curves import Curve, plot, read_curves
 from microdose_server.evaluate.machine import machine
 from microdose_server.evaluate.metrics import Pixels, dists, lpips, lpips_moved, ms_ssim, psnr
 from microdose_server.evaluate.pictures import check_pictures, picture_files, read_pictures
+from microdose_server.training import lpips_weights
 from microdose_server.training.options import count, device, positive
 from microdose_server.training.peers import must_be_here
 
@@ -56,7 +57,10 @@ ZOO = (
 
 @dataclass(frozen=True)
 class Quality:
-    """What one picture, or the mean one, takes and is worth. `bytes_ratio`: bytes over those allowed."""
+    """What one picture, or the mean one, takes and is worth.
+
+    `bytes_ratio`: bytes over those allowed. `dists`: None where its weights are absent.
+    """
 
     bpp: float
     bytes_ratio: float
@@ -64,7 +68,7 @@ class Quality:
     ms_ssim: float
     lpips: float
     lpips_moved: float
-    dists: float
+    dists: float | None
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,18 @@ class Measured:
     rivals: Mapping[Rival, Quality]
 
 
-def judge(original: Pixels, shown: Pixels, size: int, allowed: int) -> Quality:
+def judge(original: Pixels, shown: Pixels, size: int, allowed: int, *, with_dists: bool = True) -> Quality:
     """The quality of `shown`, coded in `size` bytes where `allowed` were to be had."""
     height, width, _ = original.shape
-    distances = (metric(original, shown) for metric in (psnr, ms_ssim, lpips, lpips_moved, dists))
-    return Quality(8 * size / (height * width), size / allowed, *distances)
+    return Quality(
+        bpp=8 * size / (height * width),
+        bytes_ratio=size / allowed,
+        psnr=psnr(original, shown),
+        ms_ssim=ms_ssim(original, shown),
+        lpips=lpips(original, shown),
+        lpips_moved=lpips_moved(original, shown),
+        dists=dists(original, shown) if with_dists else None,
+    )
 
 
 def code(encoder: Encoder, pixels: Pixels) -> tuple[bytes, Pixels]:
@@ -100,15 +111,15 @@ def code(encoder: Encoder, pixels: Pixels) -> tuple[bytes, Pixels]:
     return encoded.segment, encoded.x_hat
 
 
-def measure(encoder: Encoder, pixels: Pixels, rivals: Sequence[Rival]) -> Measured:
+def measure(encoder: Encoder, pixels: Pixels, rivals: Sequence[Rival], *, with_dists: bool) -> Measured:
     """One picture, of at least `LEAST_SIDE`, in every way."""
     segment, painted = code(encoder, pixels)
     found = {}
     for rival in rivals:
         allowed = math.ceil(rival.rate * len(segment))
         coded = encode_to_bytes(pixels, rival.codec, allowed)
-        found[rival] = judge(pixels, coded.pixels, len(coded.data), allowed)
-    return Measured(judge(pixels, painted, len(segment), len(segment)), found)
+        found[rival] = judge(pixels, coded.pixels, len(coded.data), allowed, with_dists=with_dists)
+    return Measured(judge(pixels, painted, len(segment), len(segment), with_dists=with_dists), found)
 
 
 def mean(measured: Sequence[Measured]) -> Measured:
@@ -118,7 +129,9 @@ def mean(measured: Sequence[Measured]) -> Measured:
 
 
 def _mean(qualities: Sequence[Quality]) -> Quality:
-    return Quality(*(fmean(getattr(each, field.name) for each in qualities) for field in fields(Quality)))
+    columns = ([getattr(each, field.name) for each in qualities] for field in fields(Quality))
+    means: list[Any] = [None if None in column else fmean(column) for column in columns]
+    return Quality(*means)
 
 
 def figures(average: Measured) -> dict[str, Any]:
@@ -139,7 +152,7 @@ def curves(average: Measured, name: str, description: str) -> list[Curve]:
     for rival, quality in average.rivals.items():
         points.setdefault(rival.codec.value, []).append(quality)
     columns = {"bpp": "bpp", "psnr-rgb": "psnr", "ms-ssim-rgb": "ms_ssim"}
-    columns |= {name: name for name in ("lpips", "dists")}
+    columns |= {name: name for name in ("lpips", "dists") if getattr(average.teacher, name) is not None}
     return [
         Curve(
             codec,
@@ -150,7 +163,9 @@ def curves(average: Measured, name: str, description: str) -> list[Curve]:
     ]
 
 
-def report(names: Sequence[str], measured: Sequence[Measured], teacher: str, folder: str) -> dict[str, Any]:
+def report(
+    names: Sequence[str], measured: Sequence[Measured], absent: Mapping[str, str], teacher: str, folder: str
+) -> dict[str, Any]:
     """Everything, ready for JSON. It is itself an object of CompressAI's schema: the teacher's."""
     average = mean(measured)
     own, *others = curves(average, f"microdose-{teacher}", f"mean over {len(names)} pictures of {folder}")
@@ -158,7 +173,7 @@ def report(names: Sequence[str], measured: Sequence[Measured], teacher: str, fol
         **own.to_json(),
         "rivals": [curve.to_json() for curve in others],
         "figures": figures(average),
-        "absent": absent(),
+        "absent": absent,
         "not_comparable": NOT_COMPARABLE,
         "machine": machine(),
         "per_picture": [_row(name, each) for name, each in zip(names, measured, strict=True)],
@@ -174,21 +189,41 @@ def table(found: Mapping[str, Any]) -> str:
     """The figures, for people."""
     numbers = found["figures"]
     lines = ["                bpp    bytes   PSNR, dB   MS-SSIM    LPIPS   moved    DISTS"]
-    row = "{:10}{:9.4f}{:8.2f}x{:11.2f}{:10.4f}{:9.4f}{:8.4f}{:9.4f}".format
     columns = ("bpp", "psnr", "ms_ssim", "lpips", "lpips_moved", "dists")
-    bpp, *values = (numbers[name] for name in columns)
-    lines.append(row("teacher", bpp, 1, *values))
+    lines.append(_line("teacher", 1, *(numbers[name] for name in columns)))
     for codec, ratio in numbers["bytes_ratio"].items():
-        bpp, *values = (numbers[f"{name}_at_equal_bytes"][codec] for name in columns)
-        lines.append(row(codec, bpp, ratio, *values))
+        lines.append(_line(codec, ratio, *(numbers[f"{name}_at_equal_bytes"][codec] for name in columns)))
     lines += [f"{codec:10} absent: {reason}" for codec, reason in found["absent"].items()]
     lines += [found["description"], *(f"* {line}" for line in found["not_comparable"])]
     return "\n".join(lines)
 
 
+def _line(codec: str, ratio: float, bpp: float, *values: float | None) -> str:
+    forms = "11.2f", "10.4f", "9.4f", "8.4f", "9.4f"
+    told = (
+        f"{'-':>9}" if value is None else f"{value:{form}}" for value, form in zip(values, forms, strict=True)
+    )
+    return f"{codec:10}{bpp:9.4f}{ratio:8.2f}x{''.join(told)}"
+
+
 def absent() -> dict[str, str]:
-    """Who is not measured here, and why."""
-    return {**{codec.value: why for codec in Codec if (why := why_absent(codec))}, "compressai zoo": ZOO}
+    """Who and what is not measured here, and why. Raises DigestMismatch for weights that are damaged."""
+    found = {codec.value: why for codec in Codec if (why := why_absent(codec))}
+    if why := why_no_dists():
+        found["dists"] = why
+    return {**found, "compressai zoo": ZOO}
+
+
+def why_no_dists() -> str | None:
+    """Where the weights of DISTS are looked for, and what brings them there; None if they are there.
+
+    Raises DigestMismatch if they are damaged.
+    """
+    try:
+        dists_weights.WEIGHTS.load(dists_weights.WEIGHTS.find())
+    except NotFound as error:
+        return str(error)
+    return None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -215,17 +250,19 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     files = picture_files(args.folder, args.limit)
     check_pictures(files, LEAST_SIDE)
     read_curves(args.curves)
+    lpips_weights.WEIGHTS.load(lpips_weights.WEIGHTS.find())
+    missing = absent()
     encoder = load_encoder(args.device, args.weights)
-    here = [codec for codec in Codec if why_absent(codec) is None]
+    here = [codec for codec in Codec if codec not in missing]
     rivals = [Rival(codec, rate) for codec in here for rate in sorted({1.0, *args.rates})]
     names: list[str] = []
     measured: list[Measured] = []
     for name, pixels in read_pictures(files):
         progress(Step("measuring", len(names), len(files), name))
         names.append(name)
-        measured.append(measure(encoder, pixels, rivals))
+        measured.append(measure(encoder, pixels, rivals, with_dists="dists" not in missing))
     progress(Step("measuring", len(files), len(files)))
-    return report(names, measured, encoder.base.document.name, args.folder.resolve().name)
+    return report(names, measured, missing, encoder.base.document.name, args.folder.resolve().name)
 
 
 def keep(args: argparse.Namespace, found: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 import json
 import math
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -11,19 +11,25 @@ from benchmarks.teacher import (
     Measured,
     Quality,
     Rival,
+    code,
     curves,
     figures,
+    judge,
     keep,
     main,
     mean,
+    measure,
     parser,
     report,
     table,
 )
+from microdose_server.codec.encode import load_encoder
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.shipped import save_teacher
 from microdose_server.codec.teacher import Teacher
+from microdose_server.evaluate import metrics
 from microdose_server.evaluate.codecs import Codec
+from microdose_server.training import lpips_weights
 from tests.photos import encode, photo
 
 JPEG, TWICE = Rival(Codec.JPEG), Rival(Codec.JPEG, 2.0)
@@ -37,8 +43,37 @@ def measured(value: float) -> Measured:
     return Measured(quality(value), {JPEG: quality(value + 1), TWICE: quality(value + 2)})
 
 
+def without_dists(value: float) -> Measured:
+    found = measured(value)
+    rivals = {rival: replace(each, dists=None) for rival, each in found.rivals.items()}
+    return Measured(replace(found.teacher, dists=None), rivals)
+
+
+def test_a_picture_is_judged_by_its_bytes_and_its_distances() -> None:
+    original, shown = photo(0, 200, 170), photo(1, 200, 170)
+    found = judge(original, shown, size=3400, allowed=1700)
+    assert (found.bpp, found.bytes_ratio) == (0.8, 2.0)
+    names = [field.name for field in fields(Quality)][2:]
+    assert names == ["psnr", "ms_ssim", "lpips", "lpips_moved", "dists"]
+    for name in names:
+        assert getattr(found, name) == getattr(metrics, name)(original, shown)
+    assert judge(original, shown, 3400, 1700, with_dists=False) == replace(found, dists=None)
+
+
+def test_every_byte_is_counted(weights: Path) -> None:
+    encoder, pixels = load_encoder("cpu", weights), photo(0, 200, 168)
+    segment, _ = code(encoder, pixels)
+    found = measure(encoder, pixels, [JPEG, TWICE], with_dists=False)
+    assert found.teacher.bpp == 8 * len(segment) / (168 * 200)
+    assert found.teacher.bytes_ratio == 1.0
+    for rival, each in found.rivals.items():
+        assert each.bytes_ratio >= 1.0
+        assert each.bytes_ratio * rival.rate == pytest.approx(each.bpp / found.teacher.bpp)
+
+
 def test_the_mean_is_over_pictures() -> None:
     assert mean([measured(1), measured(4)]) == measured(2.5)
+    assert mean([without_dists(1), without_dists(4)]) == without_dists(2.5)
 
 
 def test_figures_quote_the_rivals_at_equal_bytes_only() -> None:
@@ -53,6 +88,8 @@ def test_a_curve_holds_all_rates_of_a_codec() -> None:
     teacher, jpeg = curves(measured(0.5), "microdose-tiny", "two pictures")
     assert (teacher.name, teacher.results["bpp"]) == ("microdose-tiny", [0.5])
     assert (jpeg.name, jpeg.results["lpips"]) == ("jpeg", [1.5, 2.5])
+    assert jpeg.results["dists"] == [1.5, 2.5]
+    assert not any("dists" in curve.results for curve in curves(without_dists(0.5), "tiny", ""))
 
 
 def test_a_folder_is_measured(
@@ -74,6 +111,48 @@ def test_a_folder_is_measured(
     assert len(table(found).splitlines()) > 6
     with Image.open(plot) as image:
         assert image.width > 1000
+
+
+def test_without_the_weights_of_dists_the_rest_is_measured(
+    folder: Path,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MICRODOSE_LPIPS", str(lpips_weights.WEIGHTS.find()))
+    monkeypatch.setenv("MICRODOSE_CACHE", str(tmp_path))
+    plot = tmp_path / "plot.png"
+    assert main([str(folder), "--weights", str(weights), "--limit", "1", "--plot", str(plot), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["figures"]["dists"] is None
+    assert set(found["figures"]["dists_at_equal_bytes"].values()) == {None}
+    (row,) = found["per_picture"]
+    assert [each["dists"] for each in (row, *row["rivals"])] == [None] * 6
+    assert str(tmp_path) in found["absent"]["dists"]
+    assert "python -m microdose_server.evaluate.dists_weights" in found["absent"]["dists"]
+    lines = table(found).splitlines()
+    assert [line[-9:] for line in lines[1:7]] == ["        -"] * 6
+    assert any(line.startswith("dists      absent: no DISTS weights") for line in lines)
+    assert plot.is_file()
+
+
+@pytest.mark.parametrize("damaged", ["lpips", "dists"])
+def test_weights_are_looked_for_before_anything_is_measured(
+    damaged: str,
+    folder: Path,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = lpips_weights.WEIGHTS.find()
+    monkeypatch.setenv("MICRODOSE_CACHE", str(tmp_path))
+    monkeypatch.setenv("MICRODOSE_LPIPS", str(tmp_path / "missing" if damaged == "lpips" else found))
+    (tmp_path / "dists_vgg16.safetensors").write_bytes(b"not weights")
+    assert main([str(folder), "--weights", str(weights)]) == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "no LPIPS weights at" in told if damaged == "lpips" else "known DISTS weights: fetch" in told
 
 
 def test_the_limit_is_kept(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +192,7 @@ def test_a_plot_that_cannot_be_written_costs_no_measurement(
     assert "file cannot be made" in capsys.readouterr().err
     plot = tmp_path / "new" / "plot.png"
     args = parser().parse_args([str(folder), "--plot", str(plot)])
-    keep(args, report(["0.png"], [measured(0.5)], "tiny", "kodak"))
+    keep(args, report(["0.png"], [measured(0.5)], {}, "tiny", "kodak"))
     assert plot.is_file()
 
 
