@@ -3,6 +3,7 @@
 
     picture -> teacher -> segment, every byte of it counted -> decoded -> PSNR, MS-SSIM, LPIPS, DISTS
             -> JPEG, WebP, AVIF, JPEG XL, x265 intra, each searched to no fewer bytes -> the same
+            -> models of CompressAI's zoo (--zoo), of each family the quality that takes no fewer -> the same
 
 Numbers are means over the pictures. What is lacking here, a codec or the weights of DISTS, is named under
 `absent`. Every segment is decoded from its bytes: they must give the very latents the teacher paints from.
@@ -11,8 +12,9 @@ Numbers are means over the pictures. What is lacking here, a codec or the weight
 import argparse
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -26,11 +28,12 @@ from microdose.segment import parse_segment
 from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.encode import Encoder, load_encoder
 from microdose_server.evaluate import dists_weights, program
-from microdose_server.evaluate.codecs import Codec, encode_to_bytes, why_absent
+from microdose_server.evaluate.codecs import Codec, Search, search, why_absent
 from microdose_server.evaluate.curves import Curve, plot, read_curves
 from microdose_server.evaluate.machine import machine
 from microdose_server.evaluate.metrics import Pixels, dists, lpips, lpips_moved, ms_ssim, psnr
 from microdose_server.evaluate.pictures import check_pictures, picture_files, read_pictures
+from microdose_server.evaluate.zoo import read_zoo
 from microdose_server.training import lpips_weights
 from microdose_server.training.options import count, device, positive
 from microdose_server.training.peers import must_be_here
@@ -45,14 +48,17 @@ NOT_COMPARABLE = (
     "Below its quality 19, JPEG XL chooses to code pictures at half their size, which costs it dearly here.",
     "The teacher is trained for LPIPS (AlexNet, v0.1), the rivals are tuned for other measures: LPIPS "
     "flatters the teacher, PSNR flatters them. Nobody here is trained for DISTS.",
+    "A family of CompressAI's zoo has eight qualities at most: bytes_ratio tells how far the next one is; "
+    "it is below 1 where even the finest takes fewer bytes. They are counted without a container.",
     "Published curves were measured by others, most of models trained for PSNR or MS-SSIM alone.",
     "Viewers see the student's picture and pay for a dose: this is the teacher alone.",
 )
-
-
 ZOO = (
-    "its trained models are in no package, and nothing is fetched here; draw their published curves: --curves"
+    "its trained models are in no package, and nothing is fetched here: give --zoo the folder that has them, "
+    "or draw their published curves by --curves"
 )
+Coder = Callable[[Pixels], Search]
+"""Looks at a picture, to code it to as many bytes as are wanted."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +79,9 @@ class Quality:
 
 @dataclass(frozen=True)
 class Rival:
-    """A codec at a multiple of the teacher's bytes."""
+    """A codec, or a family of the zoo, at a multiple of the teacher's bytes."""
 
-    codec: Codec
+    codec: str
     rate: float = 1.0
 
 
@@ -111,14 +117,19 @@ def code(encoder: Encoder, pixels: Pixels) -> tuple[bytes, Pixels]:
     return encoded.segment, encoded.x_hat
 
 
-def measure(encoder: Encoder, pixels: Pixels, rivals: Sequence[Rival], *, with_dists: bool) -> Measured:
+def measure(
+    encoder: Encoder, pixels: Pixels, coders: Mapping[str, Coder], rates: Sequence[float], *, with_dists: bool
+) -> Measured:
     """One picture, of at least `LEAST_SIDE`, in every way."""
     segment, painted = code(encoder, pixels)
     found = {}
-    for rival in rivals:
-        allowed = math.ceil(rival.rate * len(segment))
-        coded = encode_to_bytes(pixels, rival.codec, allowed)
-        found[rival] = judge(pixels, coded.pixels, len(coded.data), allowed, with_dists=with_dists)
+    for name, coder in coders.items():
+        coded_to = coder(pixels)
+        for rate in rates:
+            allowed = math.ceil(rate * len(segment))
+            coded = coded_to(allowed)
+            quality = judge(pixels, coded.pixels, len(coded.data), allowed, with_dists=with_dists)
+            found[Rival(name, rate)] = quality
     return Measured(judge(pixels, painted, len(segment), len(segment), with_dists=with_dists), found)
 
 
@@ -140,9 +151,9 @@ def figures(average: Measured) -> dict[str, Any]:
     del numbers["bytes_ratio"]
     equal = {rival.codec: quality for rival, quality in average.rivals.items() if rival.rate == 1.0}
     for name in ("bpp", "lpips", "lpips_moved", "psnr", "ms_ssim", "dists"):
-        values = {codec.value: getattr(quality, name) for codec, quality in equal.items()}
+        values = {codec: getattr(quality, name) for codec, quality in equal.items()}
         numbers[f"{name}_at_equal_bytes"] = values
-    numbers["bytes_ratio"] = {codec.value: quality.bytes_ratio for codec, quality in equal.items()}
+    numbers["bytes_ratio"] = {codec: quality.bytes_ratio for codec, quality in equal.items()}
     return numbers
 
 
@@ -150,7 +161,7 @@ def curves(average: Measured, name: str, description: str) -> list[Curve]:
     """The teacher's point and the rivals' curves in CompressAI's terms; the teacher comes first."""
     points = {name: [average.teacher]}
     for rival, quality in average.rivals.items():
-        points.setdefault(rival.codec.value, []).append(quality)
+        points.setdefault(rival.codec, []).append(quality)
     columns = {"bpp": "bpp", "psnr-rgb": "psnr", "ms-ssim-rgb": "ms_ssim"}
     columns |= {name: name for name in ("lpips", "dists") if getattr(average.teacher, name) is not None}
     return [
@@ -188,30 +199,30 @@ def _row(name: str, measured: Measured) -> dict[str, Any]:
 def table(found: Mapping[str, Any]) -> str:
     """The figures, for people."""
     numbers = found["figures"]
-    lines = ["                bpp    bytes   PSNR, dB   MS-SSIM    LPIPS   moved    DISTS"]
+    heads = "      bpp    bytes   PSNR, dB   MS-SSIM    LPIPS   moved    DISTS"
     columns = ("bpp", "psnr", "ms_ssim", "lpips", "lpips_moved", "dists")
-    lines.append(_line("teacher", 1, *(numbers[name] for name in columns)))
+    rows = {"": heads, "teacher": _cells(1, *(numbers[name] for name in columns))}
     for codec, ratio in numbers["bytes_ratio"].items():
-        lines.append(_line(codec, ratio, *(numbers[f"{name}_at_equal_bytes"][codec] for name in columns)))
-    lines += [f"{codec:10} absent: {reason}" for codec, reason in found["absent"].items()]
+        rows[codec] = _cells(ratio, *(numbers[f"{name}_at_equal_bytes"][codec] for name in columns))
+    rows |= {codec: f" absent: {reason}" for codec, reason in found["absent"].items()}
+    longest = max(map(len, rows))
+    lines = [f"{codec:{longest}}{told}" for codec, told in rows.items()]
     lines += [found["description"], *(f"* {line}" for line in found["not_comparable"])]
     return "\n".join(lines)
 
 
-def _line(codec: str, ratio: float, bpp: float, *values: float | None) -> str:
-    forms = "11.2f", "10.4f", "9.4f", "8.4f", "9.4f"
-    told = (
-        f"{'-':>9}" if value is None else f"{value:{form}}" for value, form in zip(values, forms, strict=True)
-    )
-    return f"{codec:10}{bpp:9.4f}{ratio:8.2f}x{''.join(told)}"
+def _cells(ratio: float, bpp: float, *values: float | None) -> str:
+    forms = zip(values, ("11.2f", "10.4f", "9.4f", "8.4f", "9.4f"), strict=True)
+    told = [f"{'-':>9}" if value is None else f"{value:{form}}" for value, form in forms]
+    return f"{bpp:9.4f}{ratio:8.2f}x{''.join(told)}"
 
 
-def absent() -> dict[str, str]:
+def absent(zoo: Path | None) -> dict[str, str]:
     """Who and what is not measured here, and why. Raises DigestMismatch for weights that are damaged."""
     found = {codec.value: why for codec in Codec if (why := why_absent(codec))}
     if why := why_no_dists():
         found["dists"] = why
-    return {**found, "compressai zoo": ZOO}
+    return found if zoo else {**found, "compressai zoo": ZOO}
 
 
 def why_no_dists() -> str | None:
@@ -236,6 +247,11 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--limit", type=count, metavar="N", help="only the first N pictures by name")
     found.add_argument("--weights", type=Path, metavar="DIR", help="another teacher than the shipped one")
     found.add_argument("--device", type=device, default="cpu", help="where the teacher runs (default: cpu)")
+    zoo_help = (
+        "checkpoints of CompressAI's pretrained models, named as its zoo names them; mbt2018 and cheng2020, "
+        "which code place by place, are slow"
+    )
+    found.add_argument("--zoo", type=Path, metavar="DIR", help=zoo_help)
     found.add_argument("--plot", type=program.png, metavar="PNG", help="write rate-distortion curves")
     curves_help = "published results in CompressAI's JSON to draw beside ours"
     found.add_argument("--curves", type=Path, nargs="+", default=[], metavar="PATH", help=curves_help)
@@ -251,16 +267,20 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     check_pictures(files, LEAST_SIDE)
     read_curves(args.curves)
     lpips_weights.WEIGHTS.load(lpips_weights.WEIGHTS.find())
-    missing = absent()
+    missing = absent(args.zoo)
     encoder = load_encoder(args.device, args.weights)
-    here = [codec for codec in Codec if codec not in missing]
-    rivals = [Rival(codec, rate) for codec in here for rate in sorted({1.0, *args.rates})]
+    families = read_zoo(args.zoo) if args.zoo else []
+    coders: dict[str, Coder] = {
+        codec.value: partial(search, codec=codec) for codec in Codec if codec not in missing
+    }
+    coders |= {family.name: family.search for family in families}
+    rates = sorted({1.0, *args.rates})
     names: list[str] = []
     measured: list[Measured] = []
     for name, pixels in read_pictures(files):
         progress(Step("measuring", len(names), len(files), name))
         names.append(name)
-        measured.append(measure(encoder, pixels, rivals, with_dists="dists" not in missing))
+        measured.append(measure(encoder, pixels, coders, rates, with_dists="dists" not in missing))
     progress(Step("measuring", len(files), len(files)))
     return report(names, measured, missing, encoder.base.document.name, args.folder.resolve().name)
 

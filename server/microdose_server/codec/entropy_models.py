@@ -1,4 +1,4 @@
-"""The one door to CompressAI's entropy models.
+"""The one door to CompressAI's entropy models; to its trained models it is `evaluate/zoo_models.py`.
 
 CompressAI's package `__init__` imports its whole model zoo, and with it torchvision, torch_geometric and
 pandas. A CPU-only torch cannot import PyPI's torchvision (`operator torchvision::nms does not exist`). Only
@@ -13,7 +13,11 @@ import sys
 import types
 
 
-def _enter_without_init(name: str) -> None:
+def enter_without_init(name: str, **given: object) -> None:
+    """Make a package importable by its parts; `given` is what they want of the package itself.
+
+    One that is imported already stays as it is. Raises ModuleNotFoundError if it is not installed.
+    """
     if name in sys.modules:
         return
     spec = importlib.util.find_spec(name)
@@ -24,13 +28,12 @@ def _enter_without_init(name: str) -> None:
     package = types.ModuleType(name)
     package.__path__ = list(spec.submodule_search_locations)
     package.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
-    # CompressAI's entropy models ask the package for these two; neither is used for coding here.
-    package.get_entropy_coder = lambda: "ans"  # type: ignore[attr-defined]
-    package.available_entropy_coders = lambda: ["ans"]  # type: ignore[attr-defined]
+    vars(package).update(given)
     sys.modules[name] = package
 
 
-_enter_without_init("compressai")
+# Its entropy models ask the package for these two. Only its own trained models are coded by its coder.
+enter_without_init("compressai", get_entropy_coder=lambda: "ans", available_entropy_coders=lambda: ["ans"])
 
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional  # noqa: E402
 from compressai.ops import LowerBound  # noqa: E402

@@ -4,6 +4,7 @@ import bisect
 import functools
 import importlib.util
 import io
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -49,6 +50,15 @@ class Coded(NamedTuple):
 
     data: bytes
     pixels: Pixels
+
+
+Search = Callable[[int], Coded]
+"""What codes one picture to no fewer bytes than it is told."""
+
+
+def search(pixels: Pixels, codec: Codec) -> Search:
+    """`encode_to_bytes` of one picture."""
+    return functools.partial(encode_to_bytes, pixels, codec)
 
 
 def why_absent(codec: Codec) -> str | None:

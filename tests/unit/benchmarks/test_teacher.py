@@ -2,6 +2,7 @@ import json
 import math
 import shutil
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from benchmarks.teacher import (
     Measured,
     Quality,
     Rival,
+    absent,
     code,
     curves,
     figures,
@@ -28,11 +30,13 @@ from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.shipped import save_teacher
 from microdose_server.codec.teacher import Teacher
 from microdose_server.evaluate import metrics
-from microdose_server.evaluate.codecs import Codec
+from microdose_server.evaluate.codecs import Codec, search
 from microdose_server.training import lpips_weights
 from tests.photos import encode, photo
+from tests.zoo import keep as keep_model
+from tests.zoo import untrained
 
-JPEG, TWICE = Rival(Codec.JPEG), Rival(Codec.JPEG, 2.0)
+JPEG, TWICE = Rival("jpeg"), Rival("jpeg", 2.0)
 
 
 def quality(value: float) -> Quality:
@@ -63,7 +67,9 @@ def test_a_picture_is_judged_by_its_bytes_and_its_distances() -> None:
 def test_every_byte_is_counted(weights: Path) -> None:
     encoder, pixels = load_encoder("cpu", weights), photo(0, 200, 168)
     segment, _ = code(encoder, pixels)
-    found = measure(encoder, pixels, [JPEG, TWICE], with_dists=False)
+    jpeg = {"jpeg": partial(search, codec=Codec.JPEG)}
+    found = measure(encoder, pixels, jpeg, [1.0, 2.0], with_dists=False)
+    assert list(found.rivals) == [JPEG, TWICE]
     assert found.teacher.bpp == 8 * len(segment) / (168 * 200)
     assert found.teacher.bytes_ratio == 1.0
     for rival, each in found.rivals.items():
@@ -133,7 +139,7 @@ def test_without_the_weights_of_dists_the_rest_is_measured(
     assert "python -m microdose_server.evaluate.dists_weights" in found["absent"]["dists"]
     lines = table(found).splitlines()
     assert [line[-9:] for line in lines[1:7]] == ["        -"] * 6
-    assert any(line.startswith("dists      absent: no DISTS weights") for line in lines)
+    assert any(line.startswith("dists          absent: no DISTS weights") for line in lines)
     assert plot.is_file()
 
 
@@ -155,6 +161,32 @@ def test_weights_are_looked_for_before_anything_is_measured(
     assert "no LPIPS weights at" in told if damaged == "lpips" else "known DISTS weights: fetch" in told
 
 
+def test_models_of_the_zoo_are_rivals(
+    folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zoo = {"bmshj2018-factorized": "prior-1-446d5c7f", "mbt2018-mean-ms-ssim": "1-5bf9c0b6"}
+    for family, rest in zoo.items():
+        keep_model(untrained(family), tmp_path, f"{family}-{rest}.pth.tar")
+    options = ["--weights", str(weights), "--limit", "1", "--rates", "0.5", "--zoo", str(tmp_path), "--json"]
+    assert main([str(folder), *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    numbers = found["figures"]
+    assert set(zoo) < set(numbers["lpips_at_equal_bytes"]) == set(numbers["bytes_ratio"])
+    (row,) = found["per_picture"]
+    for family in zoo:
+        half, equal = (each for each in row["rivals"] if each["codec"] == family)
+        assert (half["rate"], equal["rate"]) == (0.5, 1.0)
+        assert half["bpp"] == equal["bpp"] == numbers["bpp_at_equal_bytes"][family]  # there is one quality
+        assert half["bytes_ratio"] == pytest.approx(2 * equal["bytes_ratio"], rel=0.01)
+        assert any(line.startswith(f"{family}  ") for line in table(found).splitlines())
+    assert found["absent"] == {}
+
+
+def test_without_models_the_zoo_is_absent(tmp_path: Path) -> None:
+    assert "give --zoo" in absent(None)["compressai zoo"]
+    assert "compressai zoo" not in absent(tmp_path)
+
+
 def test_the_limit_is_kept(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(folder), "--weights", str(weights), "--limit", "1"]) == 0
     assert "mean over 1 pictures" in capsys.readouterr().out
@@ -167,6 +199,9 @@ def test_what_is_wrong_is_one_line(weights: Path, tmp_path: Path, capsys: pytest
     command = [str(tmp_path), "--weights", str(weights)]
     assert main([*command, "--curves", str(tmp_path / "missing.json")]) == 1
     assert "missing.json is not a result" in capsys.readouterr().err
+    assert main([*command, "--zoo", str(tmp_path)]) == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "large.png is not named as a model of CompressAI's zoo" in told
     (tmp_path / "small.png").write_bytes(encode(photo(0, 200, 100)))
     assert main(command) == 1
     told = capsys.readouterr().err

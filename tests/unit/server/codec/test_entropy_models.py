@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from microdose_server.codec.entropy_models import EntropyBottleneck, GaussianConditional, _enter_without_init
+from microdose_server.codec.entropy_models import EntropyBottleneck, GaussianConditional, enter_without_init
 
 UNWANTED = ("torchvision", "pandas", "torch_geometric", "matplotlib", "compressai.zoo", "compressai.models")
 FRESH = f"""
@@ -48,4 +48,4 @@ def test_the_entropy_models_work() -> None:
 
 def test_a_missing_package_says_what_to_install() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'microdose\[server\]'"):
-        _enter_without_init("no_such_package_at_all")
+        enter_without_init("no_such_package_at_all")
