@@ -34,11 +34,7 @@ def reference_of(pixels: Tensor, lpips: LPIPS, phase: Phase = (0, 0)) -> Referen
 def distortion(x_hat: Tensor, reference: Reference, lpips: LPIPS, recipe: Recipe) -> Tensor:
     """k_M * MSE (0..255) + k_P * LPIPS of pictures [N, 3, H, W] in 0..1, a scalar."""
     error = recipe.k_m * 255.0**2 * torch.mean((x_hat - reference.pixels) ** 2)
-    return error + perceptual(x_hat, reference, lpips, recipe)
-
-
-def perceptual(x_hat: Tensor, reference: Reference, lpips: LPIPS, recipe: Recipe) -> Tensor:
-    """k_P * LPIPS of pictures [N, 3, H, W] in 0..1, a scalar; 0 of such as are too small for it."""
     if reference.features is None:
-        return x_hat.new_zeros(())
-    return recipe.k_p * lpips.between(lpips.embed(x_hat, reference.phase), reference.features).mean()
+        return error
+    features = lpips.embed(x_hat, reference.phase)
+    return error + recipe.k_p * lpips.between(features, reference.features).mean()

@@ -105,3 +105,12 @@ class LPIPS(nn.Module):
     def forward(self, x: Tensor, y: Tensor, phase: Phase = (0, 0)) -> Tensor:
         """Distances [N] between pictures x and y, float [N, 3, H, W] in 0..1; they may leave the range."""
         return self.between(self.embed(x, phase), self.embed(y, phase))
+
+    def estimate(self, x: Tensor, y: Tensor, pairs: int, phases: int, chance: torch.device) -> Tensor:
+        """The mean distance, a scalar, of the first `pairs` pairs of a batch: what training can afford.
+
+        They are seen in one phase, 0..phases - 1 each way, that the generator of the device `chance` draws.
+        """
+        down, right = torch.randint(phases, (2,), device=chance).tolist()
+        distances: Tensor = self(x[:pairs], y[:pairs], (down, right))
+        return distances.mean()

@@ -103,8 +103,7 @@ def _fidelity(
     perceptual = torch.zeros(())
     if progress >= recipe.perceptual_from:
         # Where there are more processes than crops to look at, each looks at one.
-        seen = slice(max(1, recipe.perceptual_crops // peers.count))
-        down, right = torch.randint(recipe.perceptual_phases, (2,), device=x.device).tolist()
-        perceptual = lpips(output.x_hat[seen], x[seen], (down, right)).mean()
+        crops = max(1, recipe.perceptual_crops // peers.count)
+        perceptual = lpips.estimate(output.x_hat, x, crops, recipe.perceptual_phases, x.device)
         loss = loss + recipe.k_p * perceptual
     return TeacherLoss(loss, bpp, mse.item(), perceptual.item())

@@ -39,6 +39,17 @@ def test_embeddings_of_a_target_can_be_kept(network: LPIPS) -> None:
     assert torch.equal(network.between(network.embed(x), network.embed(y)), network(x, y))
 
 
+def test_an_estimate_is_of_some_pairs_in_a_phase_that_is_drawn(network: LPIPS) -> None:
+    x = torch.cat([waves(), waves().flip(3), waves().flip(2)])
+    y, cpu = x.roll(1, 0), torch.device("cpu")
+    assert torch.equal(network.estimate(x, y, 2, 1, cpu), network(x[:2], y[:2]).mean())
+    torch.manual_seed(0)
+    down, right = torch.randint(16, (2,)).tolist()
+    torch.manual_seed(0)
+    assert torch.equal(network.estimate(x, y, 9, 16, cpu), network(x, y, (down, right)).mean())
+    assert down != right
+
+
 def test_gradient_reaches_the_picture_and_nothing_else(network: LPIPS) -> None:
     x = torch.zeros(1, 3, 64, 64, requires_grad=True)  # black: many features are exactly zero
     network(x, waves(64, 64)).sum().backward()
