@@ -13,6 +13,7 @@ from microdose.wire import Unit, UnitType, read_blob, write_blob
 MAX_SIDE = 16_384
 MAX_PIXELS = 40_000_000
 STRIDE = 16
+"""Pixels from one latent to the next, each way."""
 SRGB8 = 1
 
 _HEADER = struct.Struct("<BHHHHI8s4s")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from microdose_server.codec.teacher import STRIDE
+from microdose.segment import STRIDE
 
 CONDITION_CHANNELS = 12
 WIDTHS = (64, 128, 256)

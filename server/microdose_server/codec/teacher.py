@@ -15,6 +15,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from microdose.segment import STRIDE
 from microdose_server.codec.hyperprior import HyperOutput, Hyperprior
 from microdose_server.codec.initial import carry_thumbnail, initialise
 from microdose_server.codec.layers import (
@@ -25,8 +26,6 @@ from microdose_server.codec.layers import (
     without_autocast,
 )
 from microdose_server.codec.presets import Preset
-
-STRIDE = 16
 
 
 class Analysis(nn.Sequential):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from microdose.segment import STRIDE
 from microdose_server.codec.student import LightStudent
-from microdose_server.codec.teacher import STRIDE
 
 RIDGE = 1e-3
 """Keeps channels that are always zero from getting weights at all."""

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from microdose.base import LoadedBase
+from microdose.segment import STRIDE
 from microdose_server.codec.coder import Coder, Latents
 from microdose_server.codec.encode import to_tensor
 from microdose_server.codec.hyperprior import straight_through_round
-from microdose_server.codec.teacher import STRIDE
 from microdose_server.distil.distance import DISTANCE, Reference, distortion, reference_of
 from microdose_server.distil.tiles import spans
 from microdose_server.training.lpips import LPIPS, PHASES

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from microdose_server.codec.teacher import STRIDE
+from microdose.segment import STRIDE
 
 TILE = 16
 """Latents along a side: 256 pixels."""

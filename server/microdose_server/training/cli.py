@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from microdose.errors import BadUpload, Diverged
+from microdose.segment import STRIDE
 from microdose_server.codec.presets import PRESETS
-from microdose_server.codec.teacher import STRIDE
 from microdose_server.stopping import noting_signals
 from microdose_server.training.asked import asked_run
 from microdose_server.training.data import split_held_out
