@@ -1,7 +1,8 @@
 """What a distillation tells while it works."""
 
-import math
 from typing import NamedTuple
+
+from microdose_server.training.psnr import psnr_of
 
 
 class Progress(NamedTuple):
@@ -16,4 +17,4 @@ class Progress(NamedTuple):
     def of(cls, step: int, done: float, loss: float, mse: float) -> "Progress":
         """From the fraction that is done and an MSE in 0..1."""
         steps = max(step, round(step / done)) if done > 0.0 else step
-        return cls(step, steps, loss, -10.0 * math.log10(max(mse, 1e-10)))
+        return cls(step, steps, loss, psnr_of(mse))

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-import numpy as np
-
 from microdose_server.distil.distance import DISTANCE
 from microdose_server.evaluate.metrics import (
     Pixels,
@@ -22,6 +20,7 @@ from microdose_server.evaluate.metrics import (
     psnr,
 )
 from microdose_server.evaluate.sequences import spread
+from microdose_server.training.psnr import psnr_of
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,7 @@ def qualities(
 
     def quality(s: int, r: int) -> Quality:
         error, near, moved, dists = ([table[s][r] for table in of_metric] for of_metric in tables)
-        # The mean squared error may be 0 in one picture, but hardly in all.
-        decibels = -10.0 * float(np.log10(max(fmean(error), 1e-10)))
-        return Quality(decibels, fmean(near), fmean(moved), fmean(dists) if dists else None)
+        return Quality(psnr_of(fmean(error)), fmean(near), fmean(moved), fmean(dists) if dists else None)
 
     return [[quality(s, r) for r in range(len(references))] for s in range(len(shown))]
 

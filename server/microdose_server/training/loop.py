@@ -23,6 +23,7 @@ from microdose_server.training.noise import noise_state, restore_noise, seed_noi
 from microdose_server.training.objective import TeacherLoss, stage_one_loss
 from microdose_server.training.peers import ALONE, Peers
 from microdose_server.training.precision import as_placed, placed
+from microdose_server.training.psnr import psnr_of
 from microdose_server.training.recipe import RATE_BATCHES, Recipe
 
 
@@ -247,7 +248,7 @@ def _report(run: Run, result: TeacherLoss, progress: float, waiting: float) -> S
         progress,
         loss,
         bpp,
-        -10.0 * math.log10(max(mse, 1e-10)),
+        psnr_of(mse),
         lpips,
         run.recipe.learning_rate_at(progress),
         adversarial,

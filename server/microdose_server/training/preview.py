@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from microdose_server.codec.teacher import Teacher
 from microdose_server.training.data import Pixels
 from microdose_server.training.lpips import LPIPS
+from microdose_server.training.psnr import psnr_of
 
 
 class HeldOut(NamedTuple):
@@ -52,7 +53,7 @@ def evaluate_held_out(
         x_hat = output.x_hat.clamp(0.0, 1.0)
         mse = torch.mean((x - x_hat) ** 2).item()
         bpp = output.rounded_bits.item() / (x.shape[2] * x.shape[3])
-        figures.append((bpp, -10.0 * np.log10(max(mse, 1e-10)), lpips(x_hat, x).item()))
+        figures.append((bpp, psnr_of(mse), lpips(x_hat, x).item()))
         columns.append(torch.cat([x, x_hat], dim=2)[0])
     teacher.load_state_dict(own)
     most = max(column.shape[1] for column in columns)
