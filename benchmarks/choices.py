@@ -28,11 +28,11 @@ from microdose_server.distil.rate import Terms
 from microdose_server.distil.specialise import Budget, Dosed, Target, specialise
 from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
-from microdose_server.evaluate.metrics import Pixels
 from microdose_server.evaluate.sequences import check_sequence, read_sequence
 from microdose_server.jobs.aiming import aim
 from microdose_server.jobs.dosing import pixels_of
 from microdose_server.training import options
+from microdose_server.training.data import Pixels
 from microdose_server.training.denormal import flushed_denormals
 
 LENGTHS = (1, 8, 24, 100)

@@ -24,8 +24,8 @@ from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.encode import Encoder, EncodeTimings, load_encoder
 from microdose_server.evaluate import program
 from microdose_server.evaluate.machine import machine
-from microdose_server.evaluate.metrics import Pixels
 from microdose_server.evaluate.pictures import check_pictures, picture_files, read_pictures
+from microdose_server.training.data import Pixels
 from microdose_server.training.options import count, device
 from microdose_server.training.peers import must_be_here
 

@@ -44,8 +44,8 @@ from microdose_server.evaluate.compare import base_of
 from microdose_server.evaluate.engines import ENGINES, Networks
 from microdose_server.evaluate.loopback import Published, published
 from microdose_server.evaluate.machine import machine
-from microdose_server.evaluate.metrics import Pixels
 from microdose_server.evaluate.pictures import check_pictures, picture_files, read_pictures
+from microdose_server.training.data import Pixels
 from microdose_server.training.options import count
 
 THREADS = (1, 2)

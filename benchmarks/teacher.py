@@ -31,10 +31,11 @@ from microdose_server.evaluate import dists_weights, program
 from microdose_server.evaluate.codecs import Codec, Search, search, why_absent
 from microdose_server.evaluate.curves import Curve, plot, read_curves
 from microdose_server.evaluate.machine import machine
-from microdose_server.evaluate.metrics import Pixels, dists, lpips, lpips_moved, ms_ssim, psnr
+from microdose_server.evaluate.metrics import dists, lpips, lpips_moved, ms_ssim, psnr
 from microdose_server.evaluate.pictures import check_pictures, picture_files, read_pictures
 from microdose_server.evaluate.zoo import read_zoo
 from microdose_server.training import lpips_weights
+from microdose_server.training.data import Pixels
 from microdose_server.training.options import count, device, positive
 from microdose_server.training.peers import must_be_here
 

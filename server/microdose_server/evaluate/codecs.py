@@ -9,12 +9,10 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from microdose_server.evaluate import hevc
-
-Pixels = NDArray[np.uint8]
+from microdose_server.training.data import Pixels
 
 
 class Codec(StrEnum):

@@ -24,9 +24,9 @@ from microdose.manifest import ByteCounts
 from microdose.mds import Mds
 from microdose.segment import parse_segment
 from microdose_server.evaluate.codecs import Codec, encode_to_bytes
-from microdose_server.evaluate.metrics import Pixels
 from microdose_server.evaluate.plots import Cell, centre, contact_sheet
 from microdose_server.evaluate.report import PictureReport, judge
+from microdose_server.training.data import Pixels
 
 RIVALS = (Codec.WEBP, Codec.AVIF)
 TITLES = {

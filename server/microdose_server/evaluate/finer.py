@@ -22,7 +22,7 @@ from microdose.segment import parse_segment
 from microdose_server.codec.encode import to_tensor
 from microdose_server.codec.hyperprior import SCALE_LEAST, SCALE_LEVELS, SCALE_MOST
 from microdose_server.codec.teacher import Teacher, pad_to_stride
-from microdose_server.evaluate.metrics import Pixels
+from microdose_server.training.data import Pixels
 
 APART = (SCALE_MOST / SCALE_LEAST) ** (1.0 / (SCALE_LEVELS - 1))
 """From one table's standard deviation to the next."""

@@ -15,7 +15,7 @@ from statistics import fmean
 
 import numpy as np
 
-from microdose_server.evaluate.metrics import Pixels
+from microdose_server.training.data import Pixels
 
 
 def flicker(references: Sequence[Pixels], shown: Sequence[Pixels]) -> float | None:

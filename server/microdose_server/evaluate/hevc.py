@@ -5,9 +5,8 @@ from typing import Any
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+from microdose_server.training.data import Pixels
 
 CRF_MOST = 51
 """x265's constant rate factor runs from 0 (best) to this; of a single frame, only whole numbers differ."""

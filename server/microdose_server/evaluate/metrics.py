@@ -7,14 +7,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pytorch_msssim import ms_ssim as torch_ms_ssim
 from torch import Tensor
 
 from microdose_server.evaluate.dists import DISTS
+from microdose_server.training.data import Pixels
 from microdose_server.training.lpips import LPIPS
-
-Pixels = NDArray[np.uint8]
 
 PEAK = 255.0
 MOVED = 3

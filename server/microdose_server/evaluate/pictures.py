@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from microdose.errors import BadPicture, BadUpload
-from microdose_server.evaluate.metrics import Pixels
 from microdose_server.intake.kind import PICTURE_SUFFIXES
 from microdose_server.intake.picture import MIN_SIDE, picture_size, read_picture
+from microdose_server.training.data import Pixels
 
 
 def picture_files(folder: Path, limit: int | None = None) -> list[Path]:

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-Pixels = NDArray[np.uint8]
+from microdose_server.training.data import Pixels
 
 FONT_SIZE = 15
 LINE = 22  # height of a line of text, in pixels

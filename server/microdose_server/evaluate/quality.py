@@ -12,7 +12,6 @@ from statistics import fmean
 
 from microdose_server.distil.distance import DISTANCE
 from microdose_server.evaluate.metrics import (
-    Pixels,
     Table,
     dists_table,
     lpips_moved_table,
@@ -20,6 +19,7 @@ from microdose_server.evaluate.metrics import (
     psnr,
 )
 from microdose_server.evaluate.sequences import spread
+from microdose_server.training.data import Pixels
 from microdose_server.training.psnr import psnr_of
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from microdose.decoder import Timings
 from microdose.manifest import ByteCounts
-from microdose_server.evaluate.metrics import Pixels, lpips, psnr
+from microdose_server.evaluate.metrics import lpips, psnr
+from microdose_server.training.data import Pixels
 
 STUDENTS = ("generic", "dosed")
 

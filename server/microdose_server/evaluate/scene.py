@@ -8,8 +8,8 @@ from PIL import Image, ImageOps
 
 from microdose.latents import Floats
 from microdose_server.codec.encode import Encoder
-from microdose_server.evaluate.metrics import Pixels
 from microdose_server.evaluate.pictures import read_pixels
+from microdose_server.training.data import Pixels
 
 
 @dataclass(frozen=True, eq=False)

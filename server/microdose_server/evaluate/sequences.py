@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from microdose.errors import BadUpload
-from microdose_server.evaluate.metrics import Pixels
 from microdose_server.evaluate.pictures import check_pictures, picture_files, read_pixels
 from microdose_server.intake.clip import read_clip
+from microdose_server.training.data import Pixels
 
 
 def read_sequence(path: Path, count: int) -> list[Pixels]:

@@ -29,9 +29,9 @@ from microdose_server.distil.rate import DEFAULT_LMBDA
 from microdose_server.distil.refine import Refinement, Refiner
 from microdose_server.distil.specialise import Budget, Dosed, OverfitRecipe, Progress, Target, specialise
 from microdose_server.evaluate.flicker import flicker
-from microdose_server.evaluate.metrics import Pixels
 from microdose_server.evaluate.quality import Quality, qualities
 from microdose_server.jobs.publication import Coded, Epoch, make_publication
+from microdose_server.training.data import Pixels
 from microdose_server.training.precision import placed
 
 

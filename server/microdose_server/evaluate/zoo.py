@@ -20,9 +20,10 @@ import torch
 from torch.nn import functional as F
 
 from microdose.errors import BadUpload
-from microdose_server.evaluate.codecs import Coded, Pixels, Search
+from microdose_server.evaluate.codecs import Coded, Search
 from microdose_server.evaluate.metrics import PEAK, tensor_of
 from microdose_server.evaluate.zoo_models import ARCHITECTURES, compute_padding, load_pretrained
+from microdose_server.training.data import Pixels
 
 STRIDE = 64
 """Both sides are padded to multiples of this, around the picture, as CompressAI's evaluation does."""

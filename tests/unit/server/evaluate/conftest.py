@@ -8,7 +8,7 @@ from microdose.dose import DoseKind
 from microdose.manifest import SEGMENT_TYPE, ByteCounts, EpochEntry, SegmentEntry
 from microdose.mds import Mds, write_mds
 from microdose_server.evaluate.compare import Comparison
-from microdose_server.evaluate.metrics import Pixels
+from microdose_server.training.data import Pixels
 from tests.tiny_base import describe, tiny_base, tiny_segment, tiny_sequence
 
 WIDTH, HEIGHT, PICTURES = 96, 72, 2

@@ -10,7 +10,7 @@ from microdose.mds import write_mds
 from microdose_server.cli import main
 from microdose_server.evaluate.cli import read_original, write_report
 from microdose_server.evaluate.compare import Comparison
-from microdose_server.evaluate.metrics import Pixels
+from microdose_server.training.data import Pixels
 from tests.tiny_base import tiny_sequence
 
 

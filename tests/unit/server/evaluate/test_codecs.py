@@ -7,13 +7,13 @@ from microdose_server.evaluate import codecs, hevc
 from microdose_server.evaluate.codecs import (
     STRETCHES,
     Codec,
-    Pixels,
     decode,
     encode,
     encode_to_bytes,
     why_absent,
 )
 from microdose_server.evaluate.metrics import psnr
+from microdose_server.training.data import Pixels
 from tests.photos import photo
 
 

@@ -1,6 +1,6 @@
 from microdose.changes import matrix_shape
 from microdose_server.evaluate.compare import Comparison, bytes_of, comparison_sheet
-from microdose_server.evaluate.metrics import Pixels
+from microdose_server.training.data import Pixels
 from tests.tiny_base import tiny_base
 
 

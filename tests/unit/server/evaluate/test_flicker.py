@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from microdose_server.evaluate.flicker import flicker
-from microdose_server.evaluate.metrics import Pixels
+from microdose_server.training.data import Pixels
 from tests.photos import photo
 
 WIDTH, HEIGHT = 96, 64

@@ -11,7 +11,6 @@ from torch.nn.modules.module import register_module_forward_hook
 from microdose_server.evaluate.dists import DISTS
 from microdose_server.evaluate.metrics import (
     MOVED,
-    Pixels,
     dists,
     dists_table,
     lpips,
@@ -22,6 +21,7 @@ from microdose_server.evaluate.metrics import (
     psnr,
     tensor_of,
 )
+from microdose_server.training.data import Pixels
 from microdose_server.training.lpips import LPIPS
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from microdose_server.evaluate.plots import Cell, Pixels, centre, contact_sheet
+from microdose_server.evaluate.plots import Cell, centre, contact_sheet
+from microdose_server.training.data import Pixels
 
 
 def grey(height: int, width: int, value: int) -> Pixels:

@@ -4,8 +4,9 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from microdose_server.evaluate.metrics import Pixels, dists, lpips, lpips_moved, psnr
+from microdose_server.evaluate.metrics import dists, lpips, lpips_moved, psnr
 from microdose_server.evaluate.quality import Quality, qualities
+from microdose_server.training.data import Pixels
 from tests.photos import photo
 
 PICTURES = [photo(0, 130, 70), photo(9, 96, 72)]

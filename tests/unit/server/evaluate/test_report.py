@@ -5,8 +5,9 @@ import pytest
 
 from microdose.decoder import Timings
 from microdose.manifest import ByteCounts
-from microdose_server.evaluate.metrics import Pixels, psnr
+from microdose_server.evaluate.metrics import psnr
 from microdose_server.evaluate.report import PictureReport, judge, report
+from microdose_server.training.data import Pixels
 
 
 def noisy(seed: int) -> Pixels:

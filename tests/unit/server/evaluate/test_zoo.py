@@ -7,10 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from microdose.errors import BadUpload
-from microdose_server.evaluate.codecs import Pixels
 from microdose_server.evaluate.metrics import tensor_of
 from microdose_server.evaluate.zoo import Family, read_zoo
 from microdose_server.evaluate.zoo_models import ARCHITECTURES
+from microdose_server.training.data import Pixels
 from tests.photos import photo
 from tests.zoo import NAMES, keep, untrained
 
