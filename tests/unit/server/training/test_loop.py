@@ -1,6 +1,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from microdose_server.training.data import Pixels
 from microdose_server.training.loop import Budget, Run, StepReport, must_be_finite, train
 from microdose_server.training.lpips import LPIPS
 from microdose_server.training.prior import PriorRun
-from microdose_server.training.recipe import Recipe, StageThree, StageTwo
+from microdose_server.training.recipe import RATE_BATCHES, Recipe, StageThree, StageTwo
 
 RECIPE = Recipe(batch=2, crop=64)
+ADVERSARIAL = StageTwo(batch=2, crop=64)
 
 
 class Killed(Exception):
@@ -30,9 +32,9 @@ def fresh(recipe: Recipe = RECIPE) -> Run:
     return Run(Teacher(PRESETS["tiny"]), recipe, "cpu")
 
 
-def fresh_adversary() -> AdversarialRun:
+def fresh_adversary(recipe: StageTwo = ADVERSARIAL) -> AdversarialRun:
     torch.manual_seed(7)
-    return AdversarialRun(Teacher(PRESETS["tiny"]), StageTwo(batch=2, crop=64), "cpu")
+    return AdversarialRun(Teacher(PRESETS["tiny"]), recipe, "cpu")
 
 
 def fresh_prior() -> PriorRun:
@@ -211,6 +213,47 @@ def test_a_run_by_the_clock_ends(tmp_path: Path, photographs: list[Pixels], lpip
     train(run, photographs, lpips, Budget(hours=0.2 / 3600), tmp_path / "run.pt", nothing)
     assert run.step >= 1
     assert run.seconds >= 0.2
+
+
+def test_the_rate_of_a_run_is_the_mean_of_its_last_batches(lpips: LPIPS) -> None:
+    run = fresh()
+    rates = [run.advance(torch.rand(1, 3, 64, 64), lpips, 0.5).bpp for _ in range(3)]
+    assert len(set(rates)) == 3
+    assert run.bpp == pytest.approx(sum(rates) / 3)
+    run.step = 10**6
+    before, rate = run.bpp, run.advance(torch.rand(1, 3, 64, 64), lpips, 0.5).bpp
+    assert run.bpp == pytest.approx(before + (rate - before) / RATE_BATCHES, rel=1e-9)
+    resumed = fresh()
+    resumed.restore(run.state())
+    assert resumed.bpp == run.bpp
+
+
+def test_a_run_whose_rate_nobody_kept_begins_at_its_target() -> None:
+    run, state = fresh(), fresh().state()
+    state.bpp = None
+    run.restore(state)
+    assert run.bpp == RECIPE.target_bpp
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        partial(fresh, replace(RECIPE, k_m=0.0, k_p=0.0)),
+        partial(fresh_adversary, replace(ADVERSARIAL, k_m=0.0, k_p=0.0, beta=0.0)),
+    ],
+    ids=["stage 1", "stage 2"],
+)
+def test_the_rate_so_far_picks_the_weight_of_the_next_batchs(start: Callable[[], Run], lpips: LPIPS) -> None:
+    run, x = start(), torch.rand(1, 3, 64, 64)
+
+    def loss(bpp: float) -> float:
+        run.bpp = bpp
+        torch.manual_seed(0)
+        return run.loss(x, lpips, 0.5).loss.item()
+
+    high, low = loss(9.0), loss(0.0)
+    assert high / low == pytest.approx(RECIPE.lmbda_above / RECIPE.lmbda_below)
+    assert loss(run.recipe.target_bpp) == pytest.approx(math.sqrt(high * low))
 
 
 def test_the_average_follows_the_weights() -> None:
