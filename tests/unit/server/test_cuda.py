@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from microdose.base import LoadedBase
 from microdose.decoder import Decoder
@@ -29,16 +30,19 @@ from microdose_server.training.checkpoint import load_state
 from microdose_server.training.data import Pixels, crops
 from microdose_server.training.loop import Budget, Run, StepReport, train
 from microdose_server.training.lpips import LPIPS
+from microdose_server.training.muon import orthogonalised
 from microdose_server.training.precision import placed
 from microdose_server.training.recipe import Recipe, StageTwo
 from tests.kept import Kept
+from tests.precisions import assert_large_convolutions_answer_in_bfloat16
 
 DEVICE = "cuda"
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(),
     reason="NO GPU HERE: not tested are training steps in bfloat16 in both stages, finite gradients there, "
-    "resumption with the GPU's noise, students and doses, and that a CPU decodes what a GPU encodes",
+    "what of a step and of Muon is in bfloat16, resumption with the GPU's noise, students and doses, and "
+    "that a CPU decodes what a GPU encodes",
 )
 
 
@@ -71,6 +75,24 @@ def test_a_step_moves_every_part_and_a_resumed_run_goes_on(
     assert [report.step for report in reports] == [1, 2, 3, 3]
     assert reports[3].loss == pytest.approx(reports[2].loss, rel=1e-2)
     assert torch.equal(*(state.noise_rng[0] for state in (straight, resumed.state())))
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_step_computes_large_convolutions_alone_in_bfloat16(stage: int, photographs: list[Pixels]) -> None:
+    lpips, run = placed(LPIPS(), DEVICE), fresh(stage)
+    x = next(crops(photographs, 2, 64, np.random.default_rng(0)))
+    pictures: list[Tensor] = []
+    run.teacher.g_s.register_forward_hook(lambda *call: pictures.append(call[-1]))
+    assert_large_convolutions_answer_in_bfloat16(run.teacher, lambda: run.advance(x, lpips, 0.5))
+    assert [picture.dtype for picture in pictures] == [torch.float32]
+
+
+def test_muon_balances_matrices_in_bfloat16() -> None:
+    matrix = torch.randn(16, 40, generator=torch.Generator().manual_seed(0))
+    (made,), (expected,) = (orthogonalised([each]) for each in (matrix.to(DEVICE), matrix))
+    assert made.dtype == torch.float32
+    assert torch.equal(made, made.bfloat16().float())
+    assert (made.cpu() - expected).norm() < 0.03 * expected.norm()
 
 
 def test_a_student_is_distilled(tiny_teacher: Teacher, photographs: list[Pixels]) -> None:

@@ -61,6 +61,13 @@ def test_a_gpu_and_a_cpu_agree(shape: tuple[int, int]) -> None:
         assert (made - expected).norm() < 0.03 * expected.norm()
 
 
+def test_a_cpu_does_not_round_to_bfloat16() -> None:
+    matrix = torch.randn(16, 40, generator=torch.Generator().manual_seed(6))
+    (rounded,), (made,) = in_bfloat16([matrix]), orthogonalised([matrix])
+    assert torch.equal(rounded, rounded.bfloat16().float())
+    assert not torch.equal(made, made.bfloat16().float())
+
+
 @pytest.mark.parametrize("form", [in_bfloat16, by_gram_matrices])
 @pytest.mark.parametrize("rank", [1, 8, 20])
 def test_rounding_does_not_grow_in_directions_that_no_gradient_has(form: Form, rank: int) -> None:
