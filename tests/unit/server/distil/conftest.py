@@ -9,14 +9,21 @@ from torch import Tensor
 
 from microdose.base import LoadedBase
 from microdose.dose import DoseKind
+from microdose.resources import DoseChoice
 from microdose_server.codec.encode import Encoder
 from microdose_server.codec.student import student_from_onnx
+from microdose_server.distil.checkpoint import Keeper
 from microdose_server.distil.objective import Objective
 from microdose_server.distil.overfit import Overfit
 from microdose_server.distil.patch import Patch
+from microdose_server.distil.progress import Progress
+from microdose_server.distil.specialise import Budget, Dosed, specialise
 from microdose_server.distil.tiles import Target, Tile
 from microdose_server.training.data import Pixels
 from microdose_server.training.lpips import LPIPS
+
+STEPS = 24
+"""Of a `dose` that is told no budget."""
 
 
 class Counting(Overfit):
@@ -66,3 +73,31 @@ def disturb(patch: Patch) -> None:
         for u in patch.leaves().values():
             values = rng.normal(0.0, 0.1, u.shape) * (rng.random(u.shape) < 2 / 3)
             u.copy_(torch.from_numpy(values))
+
+
+def dose(
+    base: LoadedBase,
+    targets: list[Target],
+    choice: DoseChoice = DoseChoice.AUTO,
+    *,
+    lmbda: float | None = 1e-4,
+    budget: Budget | None = None,
+    told: list[Progress] | None = None,
+    parents: tuple[bytes, ...] = (),
+    most_bytes: int | None = None,
+    epoch: int = 5,
+    keeper: Keeper | None = None,
+) -> Dosed:
+    """What is learnt in `STEPS` steps, or whatever `budget` says; its progress goes to `told`."""
+    return specialise(
+        base,
+        targets,
+        choice=choice,
+        lmbda=lmbda,
+        budget=budget or Budget(steps=STEPS),
+        epoch=epoch,
+        report=(told if told is not None else []).append,
+        parents=parents,
+        most_bytes=most_bytes,
+        keeper=keeper,
+    )
