@@ -4,7 +4,10 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from microdose.errors import BadUpload, NotFound
+from microdose_server.codec.folder import TEACHER
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
 from microdose_server.training.adversarial import AdversarialRun
@@ -34,14 +37,17 @@ def asked_run(arguments: Namespace, checkpoint: Path, peers: Peers) -> Run:
 
     Raises:
         NotFound: there is no checkpoint, or no teacher, to begin with, or the stage needs one.
-        BadUpload: the options do not go together, or there is a checkpoint already.
+        BadUpload: the options do not go together, or there is a checkpoint already, or another teacher.
         UnsupportedVersion: what there is was made by another preset, stage, version or recipe.
     """
     preset = PRESETS[arguments.preset]
     if checkpoint.exists() and not arguments.resume:
         raise BadUpload(f"{arguments.out} holds a run already: go on with --resume, or choose another --out")
+    if (arguments.out / TEACHER).exists() and not arguments.resume:
+        raise BadUpload(f"{arguments.out} holds a teacher, which a run would replace: choose another --out")
     state = load_state(checkpoint, preset.name, arguments.stage) if arguments.resume else None
     _check(arguments, arguments.start is not None or state is not None)
+    torch.manual_seed(0)  # every new run of a recipe begins alike
     start = Start(Teacher(preset)) if arguments.start is None else start_from(arguments.start, preset)
     given = {**inherited(start.recipe, arguments.stage), **_given(arguments)}
     kept = state.recipe if state is not None else {}

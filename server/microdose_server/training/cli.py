@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from microdose.segment import STRIDE
 from microdose_server.codec.presets import PRESETS
 from microdose_server.stopping import noting_signals
 from microdose_server.training.asked import asked_run
-from microdose_server.training.data import split_held_out
 from microdose_server.training.denormal import flushed_denormals
 from microdose_server.training.loop import Budget, train
 from microdose_server.training.lpips import LPIPS
@@ -18,7 +18,7 @@ from microdose_server.training.memory import keep_freed_memory
 from microdose_server.training.options import count, crop_side, device, none_or_more, positive, weight
 from microdose_server.training.pack import pack
 from microdose_server.training.peers import joined
-from microdose_server.training.photos import GIB, MEMORY, load_photos
+from microdose_server.training.photos import GIB, MEMORY, load_apart
 from microdose_server.training.precision import placed
 from microdose_server.training.recipe import STAGES
 from microdose_server.training.reporter import reporting
@@ -113,19 +113,22 @@ def _add_recipe(group: argparse._ArgumentGroup) -> None:
 
 @flushed_denormals()
 def run(arguments: argparse.Namespace) -> int:
-    """Train, and leave checkpoint.pt, curve.csv, preview.png, tensorboard/ and teacher.safetensors in OUT."""
+    """Train, and leave in OUT checkpoint.pt, curve.csv, held_out.csv, preview.png, tensorboard/, meta.json
+    and teacher.safetensors.
+    """
     _must_be_apart(arguments.out, arguments.photos)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    _make(arguments.out)
     keep_freed_memory()
     checkpoint = arguments.out / CHECKPOINT
     with joined(arguments.device) as peers:
+        if not peers.first:  # all see the same, and one tells of it
+            logging.getLogger("microdose_server").setLevel(logging.ERROR)
         lpips = placed(LPIPS(), peers.device)  # before a run is restored: making layers draws random numbers
         training = asked_run(arguments, checkpoint, peers)
         peers.share(training.recipe.batch)  # what cannot be shared is told before photographs are read
-        photos = load_photos(arguments.photos, training.recipe.crop, round(arguments.memory * GIB))
-        numbers, aside = split_held_out(len(photos), training.recipe.held_out)
-        photos, held_out = photos.only(numbers), photos.only(aside)
-        if training.recipe.held_out and not held_out:
+        recipe, memory = training.recipe, round(arguments.memory * GIB)
+        photos, held_out = load_apart(arguments.photos, recipe.crop, recipe.held_out, memory)
+        if recipe.held_out and not held_out:
             log.warning(
                 "%d photographs are too few to keep some aside: there will be no preview", len(photos)
             )
@@ -142,7 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
             advice = "begin another run with a lower --learning-rate, --from the last good checkpoint, if any"
             raise Diverged(f"{error}; {advice}: {checkpoint}") from None
         if peers.first:
-            told = {"recipe": asdict(training.recipe), "photos": len(photos), "processes": peers.count}
+            told = {"recipe": asdict(recipe), "photos": len(photos), "processes": peers.count}
             pack(checkpoint, arguments.preset, arguments.out, told)
     return 0
 
@@ -151,3 +154,13 @@ def _must_be_apart(out: Path, photos: Path) -> None:
     """Raise BadUpload for a run's folder among the photographs: its previews would become some."""
     if out.resolve().is_relative_to(photos.resolve()):
         raise BadUpload(f"{out} lies among the photographs of {photos}: choose an --out elsewhere")
+
+
+def _make(out: Path) -> None:
+    """Raise BadUpload for a folder that cannot be made or written to: it is found now, not after an hour."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadUpload(f"{out} cannot be made ({error.strerror}): choose another --out") from None
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise BadUpload(f"{out} cannot be written to: choose another --out")

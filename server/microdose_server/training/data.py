@@ -58,7 +58,7 @@ def identity_of(photos: Sequence[Pixels]) -> dict[str, int | str]:
 
 
 def split_held_out(count: int, held_out: int) -> tuple[list[int], list[int]]:
-    """The numbers of training and held-out photographs; the latter are spread evenly over all."""
+    """The numbers of training and held-out photographs; the latter are spread evenly over all `count`."""
     every = max(1, count // max(1, held_out))
     kept = range(0, every * held_out, every) if count > 2 * held_out else range(0)
     return [number for number in range(count) if number not in kept], list(kept)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from microdose.errors import BadUpload, Diverged, UnsupportedVersion
+from microdose.errors import BadPicture, BadUpload, Diverged, UnsupportedVersion
 from microdose_server.codec.fill import fill
 from microdose_server.codec.teacher import Teacher
 from microdose_server.training.batches import Batches
@@ -207,7 +207,8 @@ def train(
     """Train until the budget is spent, or, after any step, `stop` says so in one of the processes; save now
     and then and at the end; report every step. Returns whether the budget is spent.
 
-    Raises BadUpload for a resumed run that has learnt from other photographs.
+    Raises BadUpload for a resumed run that has learnt from other photographs, and BadPicture, with the steps
+    before it saved, for one that is found damaged when it is drawn.
     """
     run.look_at(photos)
     started, before = time.monotonic(), run.seconds
@@ -215,7 +216,12 @@ def train(
     with Batches(photos, run.recipe.batch, run.recipe.crop, run.rng, run.peers) as batches:
         while (progress := budget.progress(run.step, run.seconds)) < 1.0 and not stopped:
             last = run.seconds
-            result = run.learn(batches, lpips, progress)
+            try:
+                result = run.learn(batches, lpips, progress)
+            except BadPicture:
+                if run.peers.count == 1:  # others know nothing of it, and will not save with this one
+                    _save(run, checkpoint)
+                raise
             # The mean clock, and a stop for all: they have to end and save at the same step.
             run.seconds, told = run.peers.means([before + time.monotonic() - started, float(stop())])
             stopped = told > 0.0

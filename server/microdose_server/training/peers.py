@@ -99,12 +99,17 @@ def must_be_here(device: str) -> None:
 def joined(device: str) -> Iterator[Peers]:
     """Join the processes that `torchrun` started, each on a GPU of its own where `device` is cuda.
 
-    Raises Unavailable for a GPU that is not there.
+    Raises Unavailable for a GPU that is not there, and for processes that something else has started.
     """
     must_be_here(device)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Peers(device=device)
         return
+    if "LOCAL_WORLD_SIZE" not in os.environ:
+        raise Unavailable(
+            "WORLD_SIZE tells of several processes, LOCAL_WORLD_SIZE not how many are here: start them with "
+            "torchrun, or unset WORLD_SIZE"
+        )
     from lightning_fabric import Fabric  # takes seconds, and one that is alone has no use for it
 
     here = int(os.environ["LOCAL_WORLD_SIZE"])

@@ -17,7 +17,7 @@ from microdose.errors import BadPicture, BadUpload, NotFound
 from microdose_server.intake.kind import PICTURE_SUFFIXES
 from microdose_server.intake.picture import picture_size, read_picture
 from microdose_server.settings import Limits
-from microdose_server.training.data import THREADS, Photos, Pixels, Size
+from microdose_server.training.data import THREADS, Photos, Pixels, Size, split_held_out
 from microdose_server.training.decoded import Decoded
 from microdose_server.training.entries import SHARD, Entry, find_entries
 
@@ -51,6 +51,17 @@ class _Judged(NamedTuple):
         return pixels
 
 
+def load_apart(source: Path, least_side: int, held_out: int, memory: int = MEMORY) -> tuple[Photos, Photos]:
+    """`load_photos` in two: those to learn from, and those held out, which are never learnt from.
+
+    Which these are follows from all pictures that there are, the small ones too: a later stage with larger
+    crops must not learn from what an earlier one has held out.
+    """
+    photos, large = _load(source, least_side, memory)
+    learnt, apart = split_held_out(len(photos), held_out)
+    return photos.only([n for n in learnt if n in large]), photos.only([n for n in apart if n in large])
+
+
 def load_photos(source: Path, least_side: int, memory: int = MEMORY) -> Photos:
     """Every picture as [H, W, 3]: those of a folder and all below it by path, those of a shard in its order.
 
@@ -63,6 +74,12 @@ def load_photos(source: Path, least_side: int, memory: int = MEMORY) -> Photos:
         BadUpload: it holds no picture, or none that is large enough, or a shard is damaged.
         BadPicture: intake refuses some; also later, where one is found damaged when it is decoded.
     """
+    photos, large = _load(source, least_side, memory)
+    return photos.only(sorted(large))
+
+
+def _load(source: Path, least_side: int, memory: int) -> tuple[Photos, set[int]]:
+    """All pictures, and the numbers of those that are large enough."""
     if not source.exists():
         raise NotFound(f"there is no {source}; give a folder of pictures, or a plain {SHARD} file of them")
     with ThreadPoolExecutor(THREADS) as pool:
@@ -78,7 +95,7 @@ def load_photos(source: Path, least_side: int, memory: int = MEMORY) -> Photos:
     _complain(judged, least_side, source)
     if needed > memory:
         log.info("photographs of %.1f GiB do not fit: each is decoded when it is drawn", needed / GIB)
-    return Photos(sizes, lambda number: _drawn(decoded, number)).only(large)
+    return Photos(sizes, lambda number: _drawn(decoded, number)), set(large)
 
 
 def _judge(entry: Entry) -> _Judged:

@@ -7,8 +7,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from microdose.errors import Diverged
-from microdose_server.training.curve import Curve
+from microdose.errors import BadPicture, Diverged
+from microdose_server.training.curve import Columns, Curve
 from microdose_server.training.data import Pixels
 from microdose_server.training.loop import Run, StepReport
 from microdose_server.training.lpips import LPIPS
@@ -21,8 +21,9 @@ def reporting(
 ) -> Iterator[Callable[[StepReport], None]]:
     """What takes the reports of a run, whose first process tells them, in the folder `out` and as lines.
 
-    Held-out pictures are judged after `every` steps and at the end. A run that diverges or is stopped has the
-    curve of all its steps too.
+    The first line tells of the run, the others of the steps since the one before, with the seconds that are
+    left. Held-out pictures are judged after `every` steps and at the end. A run that diverges, is stopped or
+    draws a damaged picture has the curve of all its steps too.
     """
     if not training.peers.first:
         yield lambda step: None
@@ -33,26 +34,44 @@ def reporting(
 
     with closing(Curve(out / "curve.csv", training.step)) as curve:
         line = _print_json if as_json else _print_text
-        reporter = _Reporter(curve, line, evaluate if held_out else None, every)
+        line(_opening(training, len(held_out)))
+        judged = (
+            Columns(out / "held_out.csv", ("step", *HeldOut._fields), training.step) if held_out else None
+        )
+        reporter = _Reporter(curve, judged, line, evaluate, every)
         try:
             yield reporter
-        except (Diverged, KeyboardInterrupt):
+        except (Diverged, BadPicture, KeyboardInterrupt):
             reporter.rest()
             raise
         reporter.finish(training.step)
 
 
+def _opening(training: Run, held_out: int) -> dict[str, float | str]:
+    """What is about to happen."""
+    return {
+        "preset": training.teacher.preset.name,
+        "stage": training.stage,
+        "device": training.device,
+        "processes": training.peers.count,
+        "held_out": held_out,
+        "begun": training.step,
+    }
+
+
 @dataclass
 class _Reporter:
     curve: Curve
-    line: Callable[[Mapping[str, float]], None]
-    evaluate: Callable[[], HeldOut] | None
+    judged: Columns | None
+    """Where it is kept how the held-out pictures do; None where there are none."""
+    line: Callable[[Mapping[str, float | str]], None]
+    evaluate: Callable[[], HeldOut]
     every: int
     evaluated: bool = False
 
     def __call__(self, step: StepReport) -> None:
         if (mean := self.curve.add(step)) is not None:
-            self.line(mean._asdict())
+            self._tell(mean)
         self.evaluated = step.step % self.every == 0
         if self.evaluated:
             self._evaluate(step.step)
@@ -60,7 +79,7 @@ class _Reporter:
     def rest(self) -> None:
         """Tell of the steps that no line has told of yet."""
         if (mean := self.curve.rest()) is not None:
-            self.line(mean._asdict())
+            self._tell(mean)
 
     def finish(self, step: int) -> None:
         """Tell what is left to tell at the end of the run."""
@@ -68,16 +87,25 @@ class _Reporter:
         if not self.evaluated:
             self._evaluate(step)
 
+    def _tell(self, mean: StepReport) -> None:
+        left = mean.seconds * (1.0 / mean.progress - 1.0) if mean.progress > 0.0 else 0.0
+        self.line({**mean._asdict(), "left": left})
+
     def _evaluate(self, step: int) -> None:
-        if self.evaluate is not None:
+        if self.judged is not None:
             figures = self.evaluate()._asdict()
+            self.judged.append({"step": step, **figures})
             self.curve.show("held-out", figures, step)
             self.line({"evaluated": step, **figures})
 
 
-def _print_json(figures: Mapping[str, float]) -> None:
+def _print_json(figures: Mapping[str, float | str]) -> None:
     print(json.dumps(figures), flush=True)
 
 
-def _print_text(figures: Mapping[str, float]) -> None:
-    print("  ".join(f"{name} {value:.5g}" for name, value in figures.items()), file=sys.stderr, flush=True)
+def _print_text(figures: Mapping[str, float | str]) -> None:
+    told = [
+        f"{name} {value}" if isinstance(value, str) else f"{name} {value:.5g}"
+        for name, value in figures.items()
+    ]
+    print("  ".join(told), file=sys.stderr, flush=True)

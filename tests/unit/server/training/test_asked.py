@@ -50,6 +50,14 @@ def test_a_checkpoint_without_a_recipe_goes_on_with_what_is_given(
     assert options_of(tmp_path)["k_p"] == 3.0
 
 
+def test_new_runs_begin_alike(photo_folder: Path, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        torch.rand(3)  # whatever was drawn before
+        assert train(photo_folder, tmp_path / name, "--preset", "tiny", "--steps", "1") == 0
+    one, other = (load_state(tmp_path / name / "checkpoint.pt", "tiny").model for name in ("one", "other"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
 def test_a_run_begins_or_goes_on(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         train(tmp_path / "nowhere", tmp_path, "--steps", "1", "--resume", "--from", str(trained))

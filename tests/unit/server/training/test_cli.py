@@ -67,15 +67,41 @@ def test_who_is_told_to_stop_saves_first(
 def test_failures_are_one_clear_line(
     trained: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    teacher = shutil.copytree(trained, tmp_path / "teacher", ignore=lambda *_: ["checkpoint.pt"])
     for arguments, message in (
         ((photo_folder, tmp_path, "--preset", "tiny", "--resume"), "no checkpoint at"),
         ((photo_folder, trained, "--preset", "small", "--resume"), "use it with --preset tiny"),
         ((photo_folder, trained, "--preset", "tiny"), "go on with --resume"),
         ((tmp_path / "nowhere", tmp_path, "--preset", "tiny"), "there is no"),
+        ((photo_folder, teacher, "--preset", "tiny"), "holds a teacher, which a run would replace"),
+        ((photo_folder, teacher / "meta.json" / "x", "--preset", "tiny"), "cannot be made (Not a directory)"),
     ):
         assert train(*arguments, "--steps", "1") == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line
+
+
+def test_a_picture_that_breaks_while_it_is_drawn_costs_no_step(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out = shutil.copytree(photo_folder, tmp_path / "photos"), tmp_path / "run"
+    whole = {path: path.read_bytes() for path in photos.iterdir()}
+
+    def damage(curve: Curve, step: StepReport) -> None:
+        if step.step == 3:
+            for path, data in whole.items():
+                path.write_bytes(data[: len(data) // 2])
+
+    options = ("--preset", "tiny", "--memory", "1e-6")
+    with monkeypatch.context() as damaged:
+        damaged.setattr(Curve, "add", damage)
+        assert train(photos, out, *options, "--steps", "999") == 1
+    assert "repair it, and go on with --resume" in capsys.readouterr().err.splitlines()[-1]
+    saved = load_state(out / "checkpoint.pt", "tiny").step
+    assert saved >= 3
+    for path, data in whole.items():
+        path.write_bytes(data)
+    assert train(photos, out, *options, "--steps", str(saved + 1), "--resume") == 0
 
 
 def test_a_run_needs_one_length(
@@ -157,7 +183,7 @@ def test_held_out_pictures_are_shown_every_thousand_steps_and_at_the_end(
     assert train(photo_folder, tmp_path, *options) == 0
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [each["step"] for each in told if "step" in each] == [end]
-    shown = [each for each in told if "step" not in each]
+    shown = [each for each in told if "evaluated" in each]
     assert [set(each) for each in shown] == [{"evaluated", "bpp", "psnr", "lpips"}] * times
     assert shown[-1]["evaluated"] == end
     assert (tmp_path / "preview.png").is_file()

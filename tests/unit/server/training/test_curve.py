@@ -40,6 +40,12 @@ def test_the_rest_of_a_run_has_a_line_too(tmp_path: Path) -> None:
     assert [row["step"] for row in rows(tmp_path / "curve.csv")] == ["3", "5"]
 
 
+def test_a_line_does_not_wait_longer_than_it_may(tmp_path: Path) -> None:
+    curve = Curve(tmp_path / "curve.csv", window=100, patience=5.0)  # a step takes two seconds
+    told = [mean.step for step in range(1, 12) if (mean := curve.add(report(step)))]
+    assert told == [4, 7, 10]
+
+
 def test_a_resumed_run_appends(tmp_path: Path) -> None:
     path = tmp_path / "curve.csv"
     for start in (1, 3):

@@ -258,3 +258,10 @@ def test_torchrun_trains_one_teacher(photo_folder: Path, tmp_path: Path) -> None
         assert [row["step"] for row in csv.DictReader(file)] == ["50"]
     state = load_state(tmp_path / "run" / "checkpoint.pt", "tiny", 1)
     assert (state.step, len(state.noise_rng)) == (50, COUNT)
+
+
+def test_processes_that_nothing_has_joined_are_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    with pytest.raises(Unavailable, match="start them with torchrun"), joined("cpu"):
+        pass

@@ -11,7 +11,7 @@ from PIL import Image
 from microdose.errors import BadPicture, BadUpload, NotFound
 from microdose_server.training.batches import Batches
 from microdose_server.training.data import Photos, Pixels, crops
-from microdose_server.training.photos import load_photos
+from microdose_server.training.photos import load_apart, load_photos
 from tests.photos import encode, photo, shard
 
 ORIENTATION = 0x0112
@@ -174,6 +174,22 @@ def test_what_fits_is_decoded_once_and_kept(mixed: Path) -> None:
         path.unlink()
     assert [photo.shape[:2] for photo in kept] == kept.sizes
     assert kept[0] is kept[0]
+
+
+def test_what_one_crop_holds_out_another_does_not_learn_from(tmp_path: Path) -> None:
+    for n in range(12):
+        (tmp_path / f"{n:02}.png").write_bytes(encode(photo(n, 96 if n % 3 else 64, 100)))
+    seen = {side: load_apart(tmp_path, side, 3) for side in (64, 96)}
+    for learnt, apart in seen.values():
+        assert len(apart) > 0
+        for others in seen.values():
+            assert not digests(learnt) & digests(others[1])
+    assert [len(photos) for photos in seen[64]] == [9, 3]
+    assert sum(map(len, seen[96])) == 8
+
+
+def digests(photos: Photos) -> set[bytes]:
+    return {picture.tobytes() for picture in photos}
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 import csv
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from microdose.errors import Diverged
+from microdose.errors import BadPicture, Diverged
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
 from microdose_server.training.data import Pixels
@@ -26,18 +27,22 @@ def told(
     """The steps in the curve of a run of 53, which ends as it is told."""
     with reporting(run, photos, lpips, out, 1000, as_json=True) as report:
         for step in range(run.step + 1, 54):
-            report(StepReport(step, 2.0 * step, step / 60, 1.0, 0.2, 30.0, 0.1, 1e-4))
+            report(StepReport(step, step / 2, step / 60, 1.0, 0.2, 30.0, 0.1, 1e-4))
         if ends is not None:
             raise ends
     return steps(out)
 
 
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def steps(out: Path) -> list[str]:
-    with (out / "curve.csv").open(newline="") as file:
-        return [row["step"] for row in csv.DictReader(file)]
+    return [row["step"] for row in rows(out / "curve.csv")]
 
 
-@pytest.mark.parametrize("ends", [Diverged, KeyboardInterrupt])
+@pytest.mark.parametrize("ends", [Diverged, BadPicture, KeyboardInterrupt])
 def test_a_run_that_ends_early_has_told_of_all_its_steps(
     run: Run, lpips: LPIPS, photographs: list[Pixels], tmp_path: Path, ends: type[BaseException]
 ) -> None:
@@ -45,6 +50,7 @@ def test_a_run_that_ends_early_has_told_of_all_its_steps(
         told(run, lpips, tmp_path, photographs, ends)
     assert steps(tmp_path) == ["50", "53"]
     assert not (tmp_path / "preview.png").exists()
+    assert (tmp_path / "held_out.csv").read_text().splitlines() == ["step,bpp,psnr,lpips"]
     run.step = 52  # what was saved last
     with pytest.raises(ends):
         told(run, lpips, tmp_path, photographs, ends)
@@ -57,5 +63,15 @@ def test_a_run_that_is_over_shows_its_pictures_too(
     run.step = 3
     assert told(run, lpips, tmp_path, photographs, None) == ["53"]
     assert (tmp_path / "preview.png").is_file()
-    *_, last = capsys.readouterr().out.splitlines()
-    assert last.startswith('{"evaluated": ')
+    opening, line, last = (json.loads(told) for told in capsys.readouterr().out.splitlines())
+    assert (opening["preset"], opening["stage"], opening["held_out"], opening["begun"]) == (
+        "tiny",
+        1,
+        len(photographs),
+        3,
+    )
+    assert line["left"] == pytest.approx(line["seconds"] * (60 - 53) / 53)
+    assert last["evaluated"] == 3
+    (kept,) = rows(tmp_path / "held_out.csv")
+    assert kept["step"] == "3"
+    assert float(kept["lpips"]) == pytest.approx(last["lpips"], rel=1e-5)
