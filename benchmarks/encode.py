@@ -10,7 +10,6 @@ counted; of the others the median counts.
 """
 
 import argparse
-import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +17,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-
 from microdose_client.progress import Report, Step, reporter
 from microdose_server.codec.encode import Encoder, EncodeTimings, load_encoder
 from microdose_server.evaluate import program
-from microdose_server.evaluate.machine import machine
+from microdose_server.evaluate.machine import machine, peak_bytes
 from microdose_server.evaluate.pictures import check_pictures, picture_files, read_pictures
 from microdose_server.training.data import Pixels
 from microdose_server.training.options import count, device
@@ -55,13 +52,6 @@ def measure(encoder: Encoder, name: str, pixels: Pixels, rounds: int) -> Row:
     return Row(name, width, height, len(encoded[0].segment), times)
 
 
-def peak_mib(device: str) -> float:
-    """The most memory that was needed so far: of a GPU by torch, on a CPU by the process."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def figures(rows: Sequence[Row], device: str) -> dict[str, Any]:
     """What is quoted: milliseconds per megapixel, the stages' shares, and the peak memory of the device."""
     megapixels = sum(row.width * row.height for row in rows) / 1e6
@@ -70,7 +60,7 @@ def figures(rows: Sequence[Row], device: str) -> dict[str, Any]:
     return {
         "encode_ms_per_megapixel": total / megapixels,
         "share": {name.removesuffix("_ms"): time / total for name, time in stages._asdict().items()},
-        "peak_mib": peak_mib(device),
+        "peak_mib": peak_bytes(device) / 2**20,
     }
 
 

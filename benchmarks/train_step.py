@@ -6,6 +6,9 @@
                      and those of the matrix products in Muon
     roofline fraction = (MACs / step time) / (MACs / time of a large matrix product on the same threads)
 
+Such a product is timed after every step, for machines are not equally fast all the time; of both, medians
+count.
+
 A layer has a gradient of its input and one of its weights; the picture needs none, nor do the weights of
 LPIPS. A layer that is computed with more products than its kernel has counts as what its kernel has.
 Norms, rectifiers, likelihoods and averages are not counted as work but take their time. On a GPU, products
@@ -14,9 +17,8 @@ and teacher are in bfloat16.
 
 import argparse
 import os
-import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -32,7 +34,7 @@ from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.teacher import Teacher
 from microdose_server.evaluate import program
 from microdose_server.evaluate.convolutions import Call, calls_of
-from microdose_server.evaluate.machine import machine
+from microdose_server.evaluate.machine import machine, peak_bytes
 from microdose_server.training.adversarial import AdversarialRun
 from microdose_server.training.batches import Batches
 from microdose_server.training.data import Pixels
@@ -64,6 +66,8 @@ class Row:
     gmac: float
     optimizer_gmac: float
     gmac_per_s: float
+    gemm_gmac_per_s: float
+    """The machine's rate, by products between the steps."""
     roofline_fraction: float
     convolutions_alone_s: float | None
     """All its convolutions one by one, each at its best; None on a GPU, where work is only queued."""
@@ -87,18 +91,20 @@ def step_work(run: Run, batches: Batches, lpips: LPIPS) -> tuple[list[Call], int
     return calls, counter.get_total_flops() // 2
 
 
-def gemm_rate(device: str, rounds: int = 5) -> float:
-    """Multiply-accumulates per second of a large matrix product, the best of some."""
+def product(device: str) -> Callable[[], float]:
+    """What multiplies two large matrices, and tells at how many multiply-accumulates per second."""
     kind = torch.device(device).type
     side, dtype = SIDE[kind], torch.bfloat16 if kind == "cuda" else torch.float32
     matrix = torch.rand(side, side, device=device, dtype=dtype)
-    times = []
-    for _ in range(rounds + 1):
+
+    def rate() -> float:
         begin = perf_counter()
         matrix @ matrix
         settle(device)
-        times.append(perf_counter() - begin)
-    return float(side**3 / min(times[1:]))
+        return float(side**3 / (perf_counter() - begin))
+
+    rate()  # the first one is slower
+    return rate
 
 
 def settle(device: str) -> None:
@@ -107,9 +113,7 @@ def settle(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def measure(
-    preset: str, stage: int, args: argparse.Namespace, photos: Sequence[Pixels], lpips: LPIPS, rate: float
-) -> Row:
+def measure(preset: str, stage: int, args: argparse.Namespace, photos: Sequence[Pixels], lpips: LPIPS) -> Row:
     """Some steps of a fresh teacher, the first of them not counted."""
     device, shape = args.device, {"batch": args.batch, "crop": args.crop}
     teacher = Teacher(PRESETS[preset])
@@ -118,7 +122,7 @@ def measure(
         if stage == 1
         else AdversarialRun(teacher, StageTwo(**shape), device)
     )
-    times, waits = [], 0.0
+    rate, times, rates, waits = product(device), list[float](), list[float](), 0.0
     with Batches(photos, args.batch, args.crop, np.random.default_rng(0)) as batches:
         calls, moving = step_work(run, batches, lpips)
         for number in range(args.steps + 1):
@@ -129,7 +133,8 @@ def measure(
             if number:
                 times.append(perf_counter() - begin)
                 waits += batches.waited()
-    step_s, work = float(np.median(times)), sum(call.macs() for call in calls)
+                rates.append(rate())
+    gemm, step_s, work = float(np.median(rates)), float(np.median(times)), sum(call.macs() for call in calls)
     alone_s = sum(call.seconds() for call in calls) if torch.device(device).type == "cpu" else None
     return Row(
         preset,
@@ -138,10 +143,11 @@ def measure(
         work / 1e9,
         moving / 1e9,
         (work + moving) / step_s / 1e9,
-        (work + moving) / step_s / rate,
+        gemm / 1e9,
+        (work + moving) / step_s / gemm,
         alone_s,
         waits / sum(times),
-        peak(device),
+        peak_bytes(device) / 2**30,
     )
 
 
@@ -167,15 +173,6 @@ def noise(crop: int) -> Pixels:
     return np.random.default_rng(0).integers(0, 256, (3 * crop, 3 * crop, 3), dtype=np.uint8)
 
 
-def peak(device: str) -> float:
-    """Memory in GiB: of a GPU, what was needed since the last call; on a CPU, the process's most so far."""
-    if torch.device(device).type != "cuda":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    found = torch.cuda.max_memory_allocated(device) / 2**30
-    torch.cuda.reset_peak_memory_stats(device)
-    return found
-
-
 def figures(rows: Sequence[Row]) -> dict[str, Any]:
     """What is quoted; stage 2's presets end in `_stage2`."""
     names = [row.preset + ("_stage2" if row.stage == 2 else "") for row in rows]
@@ -188,16 +185,16 @@ def figures(rows: Sequence[Row]) -> dict[str, Any]:
 def table(found: dict[str, Any]) -> str:
     """All rows, for people."""
     lines = [
-        "preset   stage   step, s      GMAC      Muon    GMAC/s  of roofline  alone, s  waiting  peak, GiB"
+        "preset   stage step, s    GMAC    Muon  GMAC/s product  of roofline  alone, s  waiting  peak, GiB"
     ]
     for row in found["rows"]:
         alone = row["convolutions_alone_s"]
         lines.append(
-            f"{row['preset']:9}{row['stage']:5}{row['step_s']:10.3f}{row['gmac']:10.1f}{row['optimizer_gmac']:10.1f}"
-            f"{row['gmac_per_s']:10.1f}{row['roofline_fraction']:13.2f}"
+            f"{row['preset']:9}{row['stage']:5}{row['step_s']:8.3f}{row['gmac']:8.1f}{row['optimizer_gmac']:8.1f}"
+            f"{row['gmac_per_s']:8.1f}{row['gemm_gmac_per_s']:8.1f}{row['roofline_fraction']:13.2f}"
             f"{'-' if alone is None else f'{alone:.3f}':>10}{row['waiting']:9.3f}{row['peak_gib']:11.2f}"
         )
-    return "\n".join([*lines, f"matrix product: {found['gemm_gmac_per_s']:.1f} GMAC/s"])
+    return "\n".join(lines)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -237,14 +234,13 @@ def run(args: argparse.Namespace, progress: Report) -> dict[str, Any]:
     settings = [(preset, stage) for preset in args.presets for stage in args.stages]
     with joined(args.device) as peers:
         args.device = peers.device
-        rate, lpips, rows = gemm_rate(args.device), placed(LPIPS(), args.device), []
+        lpips, rows = placed(LPIPS(), args.device), list[Row]()
         for n, (preset, stage) in enumerate(settings):
             progress(Step("training", n, len(settings), f"{preset}, stage {stage}"))
-            rows.append(measure(preset, stage, args, photos, lpips, rate))
+            rows.append(measure(preset, stage, args, photos, lpips))
         progress(Step("training", len(settings), len(settings)))
     return {
         "figures": figures(rows),
-        "gemm_gmac_per_s": rate / 1e9,
         "threads": torch.get_num_threads(),
         "device": args.device,
         "batch": args.batch,

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import resource
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,17 @@ def gpu() -> dict[str, Any] | None:
         return None
     names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     return {"name": ", ".join(sorted(set(names))), "count": len(names), "cuda": torch.version.cuda}
+
+
+def peak_bytes(device: str) -> int:
+    """The most memory needed: of a GPU by torch since the last call, on a CPU by the process so far."""
+    import torch
+
+    if torch.device(device).type != "cuda":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    found = torch.cuda.max_memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return found
 
 
 def installed(package: str) -> str | None:

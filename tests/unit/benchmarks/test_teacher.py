@@ -8,23 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.teacher import (
-    Measured,
-    Quality,
-    Rival,
-    absent,
-    code,
-    curves,
-    figures,
-    judge,
-    keep,
-    main,
-    mean,
-    measure,
-    parser,
-    report,
-    table,
-)
+from benchmarks.parts.comparison import Measured, Quality, Rival, report, table
+from benchmarks.teacher import absent, code, judge, keep, main, measure, parser
 from microdose_server.codec.encode import load_encoder
 from microdose_server.codec.presets import PRESETS
 from microdose_server.codec.shipped import save_teacher
@@ -37,20 +22,6 @@ from tests.zoo import keep as keep_model
 from tests.zoo import untrained
 
 JPEG, TWICE = Rival("jpeg"), Rival("jpeg", 2.0)
-
-
-def quality(value: float) -> Quality:
-    return Quality(*(value for _ in fields(Quality)))
-
-
-def measured(value: float) -> Measured:
-    return Measured(quality(value), {JPEG: quality(value + 1), TWICE: quality(value + 2)})
-
-
-def without_dists(value: float) -> Measured:
-    found = measured(value)
-    rivals = {rival: replace(each, dists=None) for rival, each in found.rivals.items()}
-    return Measured(replace(found.teacher, dists=None), rivals)
 
 
 def test_a_picture_is_judged_by_its_bytes_and_its_distances() -> None:
@@ -75,27 +46,6 @@ def test_every_byte_is_counted(weights: Path) -> None:
     for rival, each in found.rivals.items():
         assert each.bytes_ratio >= 1.0
         assert each.bytes_ratio * rival.rate == pytest.approx(each.bpp / found.teacher.bpp)
-
-
-def test_the_mean_is_over_pictures() -> None:
-    assert mean([measured(1), measured(4)]) == measured(2.5)
-    assert mean([without_dists(1), without_dists(4)]) == without_dists(2.5)
-
-
-def test_figures_quote_the_rivals_at_equal_bytes_only() -> None:
-    found = figures(measured(0.5))
-    assert found["bpp"] == found["psnr"] == found["ms_ssim"] == found["lpips"] == found["dists"] == 0.5
-    assert (
-        found["bpp_at_equal_bytes"] == found["lpips_at_equal_bytes"] == found["bytes_ratio"] == {"jpeg": 1.5}
-    )
-
-
-def test_a_curve_holds_all_rates_of_a_codec() -> None:
-    teacher, jpeg = curves(measured(0.5), "microdose-tiny", "two pictures")
-    assert (teacher.name, teacher.results["bpp"]) == ("microdose-tiny", [0.5])
-    assert (jpeg.name, jpeg.results["lpips"]) == ("jpeg", [1.5, 2.5])
-    assert jpeg.results["dists"] == [1.5, 2.5]
-    assert not any("dists" in curve.results for curve in curves(without_dists(0.5), "tiny", ""))
 
 
 def test_a_folder_is_measured(
@@ -227,7 +177,8 @@ def test_a_plot_that_cannot_be_written_costs_no_measurement(
     assert "file cannot be made" in capsys.readouterr().err
     plot = tmp_path / "new" / "plot.png"
     args = parser().parse_args([str(folder), "--plot", str(plot)])
-    keep(args, report(["0.png"], [measured(0.5)], {}, "tiny", "kodak"))
+    some = Quality(*(0.5 for _ in fields(Quality)))
+    keep(args, report(["0.png"], [Measured(some, {JPEG: some})], {}, "tiny", "kodak"))
     assert plot.is_file()
 
 

@@ -1,9 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 
-from microdose_server.evaluate.machine import PACKAGES, cpu_model, gpu, installed, machine
+from microdose_server.evaluate.machine import PACKAGES, cpu_model, gpu, installed, machine, peak_bytes
 
 
 def test_all_is_stated_and_fits_json() -> None:
@@ -34,6 +35,15 @@ def test_gpus_are_named_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: names[number])
     monkeypatch.setattr(torch.version, "cuda", "12.8")
     assert gpu() == {"name": "NVIDIA A100, NVIDIA H200", "count": 3, "cuda": "12.8"}
+
+
+def test_the_most_memory_of_a_process_never_falls() -> None:
+    before = peak_bytes("cpu")
+    kept = np.ones(40_000_000)
+    after = peak_bytes("cpu")
+    assert kept.nbytes < after
+    del kept
+    assert 10e6 < before <= after <= peak_bytes("cpu")
 
 
 def test_an_absent_package_has_no_version() -> None:
