@@ -135,7 +135,9 @@ def run(arguments: argparse.Namespace) -> int:
         budget, every = Budget(arguments.steps, arguments.hours), arguments.evaluate_every
         try:
             with (
-                reporting(training, held_out, lpips, arguments.out, every, as_json=arguments.json) as report,
+                reporting(
+                    training, photos, held_out, lpips, arguments.out, every, as_json=arguments.json
+                ) as report,
                 noting_signals() as stop,
             ):
                 if not train(training, photos, lpips, budget, checkpoint, report, stop=stop):

@@ -17,13 +17,20 @@ from microdose_server.training.preview import HeldOut, evaluate_held_out
 
 @contextmanager
 def reporting(
-    training: Run, held_out: Sequence[Pixels], lpips: LPIPS, out: Path, every: int, *, as_json: bool
+    training: Run,
+    photos: Sequence[Pixels],
+    held_out: Sequence[Pixels],
+    lpips: LPIPS,
+    out: Path,
+    every: int,
+    *,
+    as_json: bool,
 ) -> Iterator[Callable[[StepReport], None]]:
     """What takes the reports of a run, whose first process tells them, in the folder `out` and as lines.
 
-    The first line tells of the run, the others of the steps since the one before, with the seconds that are
-    left. Held-out pictures are judged after `every` steps and at the end. A run that diverges, is stopped or
-    draws a damaged picture has the curve of all its steps too.
+    The first line tells of the run and of how many `photos` it learns from, the others of the steps since the
+    one before, with the seconds that are left. Held-out pictures are judged after `every` steps and at the
+    end. A run that diverges, is stopped or draws a damaged picture has the curve of all its steps too.
     """
     if not training.peers.first:
         yield lambda step: None
@@ -34,7 +41,7 @@ def reporting(
 
     with closing(Curve(out / "curve.csv", training.step)) as curve:
         line = _print_json if as_json else _print_text
-        line(_opening(training, len(held_out)))
+        line(_opening(training, len(photos), len(held_out)))
         judged = (
             Columns(out / "held_out.csv", ("step", *HeldOut._fields), training.step) if held_out else None
         )
@@ -47,13 +54,14 @@ def reporting(
         reporter.finish(training.step)
 
 
-def _opening(training: Run, held_out: int) -> dict[str, float | str]:
+def _opening(training: Run, photos: int, held_out: int) -> dict[str, float | str]:
     """What is about to happen."""
     return {
         "preset": training.teacher.preset.name,
         "stage": training.stage,
         "device": training.device,
         "processes": training.peers.count,
+        "photos": photos,
         "held_out": held_out,
         "begun": training.step,
     }

@@ -25,7 +25,7 @@ def told(
     run: Run, lpips: LPIPS, out: Path, photos: list[Pixels], ends: type[BaseException] | None
 ) -> list[str]:
     """The steps in the curve of a run of 53, which ends as it is told."""
-    with reporting(run, photos, lpips, out, 1000, as_json=True) as report:
+    with reporting(run, photos * 2, photos, lpips, out, 1000, as_json=True) as report:
         for step in range(run.step + 1, 54):
             report(StepReport(step, step / 2, step / 60, 1.0, 0.2, 30.0, 0.1, 1e-4))
         if ends is not None:
@@ -64,12 +64,15 @@ def test_a_run_that_is_over_shows_its_pictures_too(
     assert told(run, lpips, tmp_path, photographs, None) == ["53"]
     assert (tmp_path / "preview.png").is_file()
     opening, line, last = (json.loads(told) for told in capsys.readouterr().out.splitlines())
-    assert (opening["preset"], opening["stage"], opening["held_out"], opening["begun"]) == (
-        "tiny",
-        1,
-        len(photographs),
-        3,
-    )
+    assert opening == {
+        "preset": "tiny",
+        "stage": 1,
+        "device": "cpu",
+        "processes": 1,
+        "photos": 2 * len(photographs),
+        "held_out": len(photographs),
+        "begun": 3,
+    }
     assert line["left"] == pytest.approx(line["seconds"] * (60 - 53) / 53)
     assert last["evaluated"] == 3
     (kept,) = rows(tmp_path / "held_out.csv")
