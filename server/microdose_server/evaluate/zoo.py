@@ -12,17 +12,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from microdose.errors import BadUpload
+from microdose.errors import BadUpload, UnsupportedVersion
 from microdose_server.evaluate.codecs import Coded, Search
 from microdose_server.evaluate.metrics import PEAK, tensor_of
 from microdose_server.evaluate.zoo_models import ARCHITECTURES, compute_padding, load_pretrained
+from microdose_server.training.checkpoint import read_saved
 from microdose_server.training.data import Pixels
 
 STRIDE = 64
@@ -32,8 +32,8 @@ NAME = re.compile(
     r"-(?P<quality>[1-8])-[0-9a-f]{8}\.pth\.tar"
 )
 """A checkpoint's name, once its underscores are hyphens: the zoo has both."""
-WRONG = OSError, EOFError, UnpicklingError, RuntimeError, ValueError, KeyError, AttributeError, TypeError
-"""What torch and CompressAI raise for a file that is no checkpoint, or one of something else."""
+WRONG = UnsupportedVersion, RuntimeError, ValueError, KeyError, AttributeError, TypeError
+"""What is raised for a file that is no checkpoint, and by CompressAI for one of something else."""
 
 
 class _Named(NamedTuple):
@@ -125,8 +125,8 @@ def _named(file: Path) -> _Named:
 def _model(named: _Named) -> Any:
     """A model that is ready to code."""
     try:
-        state = torch.load(named.file, map_location="cpu", weights_only=True)
-        model = ARCHITECTURES[named.architecture].from_state_dict(load_pretrained(state))
+        state = load_pretrained(read_saved(named.file))
+        model = ARCHITECTURES[named.architecture].from_state_dict(state)
         model.update()
     except WRONG as error:
         told = " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,6 +1,7 @@
 """Real processes, joined as torchrun joins them."""
 
 import csv
+import json
 import math
 import os
 import subprocess
@@ -253,7 +254,8 @@ def test_a_batch_that_cannot_be_shared_is_told_before_photographs_are_read(tmp_p
 def test_torchrun_trains_one_teacher(photo_folder: Path, tmp_path: Path) -> None:
     done = torchrun(photo_folder, tmp_path / "run", "--steps", "50", "--batch", "2", "--json")
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 1
+    opening, line = (json.loads(told) for told in done.stdout.splitlines())
+    assert (opening["processes"], line["step"]) == (2, 50)
     with (tmp_path / "run" / "curve.csv").open(newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["50"]
     state = load_state(tmp_path / "run" / "checkpoint.pt", "tiny", 1)
