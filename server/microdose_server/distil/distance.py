@@ -32,7 +32,9 @@ def reference_of(pixels: Tensor, lpips: LPIPS, phase: Phase = (0, 0)) -> Referen
 
 
 def distortion(x_hat: Tensor, reference: Reference, lpips: LPIPS, recipe: Recipe) -> Tensor:
-    """k_M * MSE (0..255) + k_P * LPIPS of pictures [N, 3, H, W] in 0..1, a scalar."""
+    """k_M * MSE (0..255) + k_P * LPIPS of pictures [N, 3, H, W] in 0..1, a scalar; MSE alone of such as are
+    too small for LPIPS.
+    """
     error = recipe.k_m * 255.0**2 * torch.mean((x_hat - reference.pixels) ** 2)
     if reference.features is None:
         return error

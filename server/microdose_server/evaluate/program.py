@@ -2,16 +2,16 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from microdose.errors import BadPicture, MicrodoseError
+from microdose.errors import BadPicture, BadUpload, MicrodoseError
 from microdose_server.intake.picture import DEFAULT_LIMITS, check_size
 from microdose_server.training.options import count
+from microdose_server.writable import writable
 
 Found: TypeAlias = dict[str, Any]
 Report = TypeVar("Report")
@@ -74,15 +74,11 @@ def several(text: str) -> int:
 
 
 def folder(text: str) -> Path:
-    """A folder to write into, for an option. It is made now: refused later, all would be in vain."""
-    path = Path(text)
+    """A folder that is `writable`, for an option."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"{path} cannot be made: {error.strerror}") from None
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise argparse.ArgumentTypeError(f"{path} cannot be written to")
-    return path
+        return writable(Path(text))
+    except BadUpload as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def png(text: str) -> Path:

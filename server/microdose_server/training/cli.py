@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from microdose_server.training.photos import GIB, MEMORY, load_apart
 from microdose_server.training.precision import placed
 from microdose_server.training.recipe import STAGES
 from microdose_server.training.reporter import reporting
+from microdose_server.writable import writable
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
     and teacher.safetensors.
     """
     _must_be_apart(arguments.out, arguments.photos)
-    _make(arguments.out)
+    writable(arguments.out)
     keep_freed_memory()
     checkpoint = arguments.out / CHECKPOINT
     with joined(arguments.device) as peers:
@@ -156,13 +156,3 @@ def _must_be_apart(out: Path, photos: Path) -> None:
     """Raise BadUpload for a run's folder among the photographs: its previews would become some."""
     if out.resolve().is_relative_to(photos.resolve()):
         raise BadUpload(f"{out} lies among the photographs of {photos}: choose an --out elsewhere")
-
-
-def _make(out: Path) -> None:
-    """Raise BadUpload for a folder that cannot be made or written to: it is found now, not after an hour."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadUpload(f"{out} cannot be made ({error.strerror}): choose another --out") from None
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise BadUpload(f"{out} cannot be written to: choose another --out")

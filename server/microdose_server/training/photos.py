@@ -55,7 +55,7 @@ def load_apart(source: Path, least_side: int, held_out: int, memory: int = MEMOR
     """`load_photos` in two: those to learn from, and those held out, which are never learnt from.
 
     Which these are follows from all pictures that there are, the small ones too: a later stage with larger
-    crops must not learn from what an earlier one has held out.
+    crops must not learn from what an earlier one has held out. Raises as `load_photos`.
     """
     photos, large = _load(source, least_side, memory)
     learnt, apart = split_held_out(len(photos), held_out)

@@ -1,11 +1,10 @@
 import importlib.util
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from microdose_server.codec.entropy_models import EntropyBottleneck, GaussianConditional, enter_without_init
+from tests.fresh import told_by_a_fresh_interpreter
 
 UNWANTED = ("torchvision", "pandas", "torch_geometric", "matplotlib", "compressai.zoo", "compressai.models")
 FRESH = f"""
@@ -27,14 +26,7 @@ print([name for name in {UNWANTED!r} if name in sys.modules])
 
 def test_a_fresh_interpreter_needs_no_torchvision_and_loads_no_model_zoo() -> None:
     assert importlib.util.find_spec("compressai") is not None
-    done = subprocess.run(
-        [sys.executable, "-c", FRESH],
-        env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
+    assert told_by_a_fresh_interpreter(FRESH) == "[]"
 
 
 def test_the_entropy_models_work() -> None:

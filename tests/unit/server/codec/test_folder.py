@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +5,7 @@ import pytest
 from microdose.base import LoadedBase
 from microdose.errors import DigestMismatch, NotFound
 from microdose_server.codec import folder
+from tests.fresh import told_by_a_fresh_interpreter
 
 
 def test_a_base_comes_back(tmp_path: Path, tiny_teacher_base: LoadedBase) -> None:
@@ -65,11 +64,4 @@ print("torch" in sys.modules)
 
 
 def test_needs_no_torch() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FRESH],
-        env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == "False"
+    assert told_by_a_fresh_interpreter(FRESH) == "False"
